@@ -1,0 +1,5 @@
+"""`python -m cli …` is `backup-cli …`."""
+
+from cli.main import main
+
+main()

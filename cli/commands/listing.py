@@ -1,0 +1,113 @@
+"""`list`: restore points, or with a flag configurations, destinations or runs; newest first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import output
+from cli.options import Age, json_option, not_built, pass_door
+from cli.state import Door
+
+if TYPE_CHECKING:
+    from webapp.models import Run
+
+STATES = ("queued", "running", "succeeded", "warning", "failed", "cancelled", "interrupted")
+
+
+@click.command("list")
+@click.option("--config", "config_id", metavar="ID", help="Only of this configuration.")
+@click.option("--configs", is_flag=True, help="Configurations.")
+@click.option("--destinations", is_flag=True, help="Destinations.")
+@click.option("--runs", is_flag=True, help="Runs, also those that failed.")
+@click.option("--status", type=click.Choice(STATES), help="Only with this status.")
+@click.option("--since", type=Age(), metavar="AGE", help="Not older, such as 12h, 7d or 4w.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@json_option
+@pass_door
+def command(
+    door: Door,
+    config_id: str | None,
+    configs: bool,
+    destinations: bool,
+    runs: bool,
+    status: str | None,
+    since: timedelta | None,
+    limit: int,
+) -> None:
+    """Restore points, configurations, destinations or runs, newest first."""
+    if configs + destinations + runs > 1:
+        raise click.UsageError("Give one of --configs, --destinations and --runs.")
+    if configs:
+        _configurations(door)
+    elif runs:
+        _runs(door, config_id=config_id, status=status, since=since, limit=limit)
+    elif destinations:
+        raise not_built("`list --destinations`")
+    else:
+        raise not_built("`list` of restore points")
+
+
+def _configurations(door: Door) -> None:
+    from cli.commands.config import print_configurations
+    from webapp.services import configurations
+
+    print_configurations(door, configurations.listing(door.installation))
+
+
+def _runs(door: Door, *, config_id: str | None, status: str | None, since: timedelta | None, limit: int) -> None:
+    from webapp.services import runs
+
+    installation = door.installation
+    runs.interrupt_dead(installation)
+    if config_id is not None:
+        from webapp.services import configurations
+
+        configurations.find(installation, config_id)
+    earliest = None if since is None else installation.clock() - since
+    found = runs.listing(installation, config_id=config_id, state=status, since=earliest, limit=limit)
+    if door.json:
+        output.document(door, [run_document(run) for run in found])
+        return
+    zone = door.settings.timezone
+    rows = [
+        [
+            run.public_id,
+            run.kind,
+            run.state,
+            run.config_id or "-",
+            output.when(run.started_at, zone),
+            output.duration(run.duration_seconds),
+            output.size(run.bytes_read),
+            run.error or "",
+        ]
+        for run in found
+    ]
+    headings = ["RUN", "KIND", "STATUS", "CONFIG", "STARTED", "TOOK", "READ", "ERROR"]
+    output.table(headings, rows, right=("TOOK", "READ"))
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """A run in the words of the contract."""
+    return {
+        "runId": run.public_id,
+        "kind": run.kind,
+        "status": run.state,
+        "configId": run.config_id,
+        "backupId": run.backup_id,
+        "type": run.type,
+        "trigger": run.trigger,
+        "identity": run.identity,
+        "host": run.host,
+        "createdAt": run.created_at,
+        "startedAt": run.started_at,
+        "finishedAt": run.finished_at,
+        "durationSeconds": run.duration_seconds,
+        "items": run.items,
+        "bytes": {"read": run.bytes_read, "stored": run.bytes_stored},
+        "problems": run.problem_count,
+        "error": run.error,
+        "hint": run.hint,
+    }

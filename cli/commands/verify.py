@@ -1,0 +1,27 @@
+"""`verify`: reads backups back and checks every byte."""
+
+from __future__ import annotations
+
+import click
+
+from cli.options import json_option, not_built, pass_door
+from cli.state import Door
+
+
+@click.command("verify")
+@click.option("--backup", metavar="ID", help="One restore point.")
+@click.option("--config", "config_id", metavar="ID", help="All restore points of a configuration.")
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--read-data", type=click.IntRange(1, 100), default=100, show_default=True, metavar="PERCENT")
+@click.option("--drill", is_flag=True, help="Restore into a scratch place as well.")
+@json_option
+@pass_door
+def command(
+    door: Door, backup: str | None, config_id: str | None, everything: bool, read_data: int, drill: bool
+) -> int:
+    """Read backups back and check every byte."""
+    if (backup is not None) + (config_id is not None) + everything > 1:
+        raise click.UsageError("Give one of --backup, --config and --all.")
+    if drill:
+        raise not_built("`verify --drill`")
+    raise not_built("`verify`")

@@ -1,0 +1,284 @@
+"""Backing up: sources → one restore point at one or several destinations, complete or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine import crypto
+from engine.errors import EngineError, RepositoryError, SourceError, Unavailable
+from engine.folder import Counts, FolderWriter
+from engine.ids import new_id
+from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
+from engine.progress import Progress
+from engine.repository.copy import Copy
+from engine.repository.reader import BlobReader
+from engine.repository.repository import Head, Repository
+from engine.repository.session import Session
+from engine.repository.writer import Writer
+from engine.sources.base import StreamEntry, StreamSource
+from engine.sources.files import FilesSource
+from engine.spool import scratch_folder
+
+MAX_PROBLEMS = 10_000
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to back up under which name. `parent` is the restore point whose unchanged files are taken over;
+    `known` is the newest restore point of the configuration that the caller remembers, `known_ids` are all restore
+    points that it has on record: only others are looked at to find what an interrupted run may have committed."""
+
+    config_id: str
+    config: dict[str, Any]
+    type: str
+    streams: Sequence[StreamSource]
+    folders: Sequence[FilesSource]
+    suite: int
+    codec: int
+    tags: dict[str, str]
+    program: str
+    host: str
+    parent: bytes | None = None
+    known: Head | None = None
+    known_ids: Collection[bytes] = ()
+    min_copies: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """A committed restore point. `copies` has the error of each destination that missed it, None for the others;
+    `hash` is the SHA-256 of the stored manifest; `stored_bytes` counts new sealed blobs."""
+
+    manifest: Manifest
+    hash: bytes
+    copies: dict[str, EngineError | None]
+    stored_bytes: int
+
+    @property
+    def is_complete(self) -> bool:
+        """No problem was met and no destination missed it."""
+        return not self.manifest.problems and not any(self.copies.values())
+
+
+class _Watch:
+    """Progress that also keeps what the manifest must say: problems and bytes read."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self.problems: list[Problem] = []
+        self.problem_count = 0
+        self.read = 0
+        self.phase = progress.phase
+        self.checkpoint = progress.checkpoint
+
+    def advance(self, *, items: int = 0, read: int = 0, stored: int = 0) -> None:
+        with self._lock:
+            self.read += read
+        self._progress.advance(items=items, read=read, stored=stored)
+
+    def problem(self, kind: str, path: str, reason: str) -> None:
+        with self._lock:
+            self.problem_count += 1
+            if len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(Problem(kind, printable(path), reason))
+        self._progress.problem(kind, path, reason)
+
+
+def backup(
+    destinations: Sequence[tuple[str, Repository]],
+    request: Request,
+    *,
+    clock: Clock,
+    progress: Progress,
+    spool: Path,
+) -> Result:
+    """Make one restore point. Returns only when at least `min_copies` destinations have committed it.
+
+    Raises SourceError, StorageError, RepositoryError, Cancelled; then no restore point counts."""
+    started_at = clock()
+    watch = _Watch(progress)
+    session = new_id()
+    copies = [
+        Copy(name, repository, Session(repository, session, request.config_id, clock))
+        for name, repository in destinations
+    ]
+    with scratch_folder(spool) as scratch, ExitStack() as cleanup:
+        for copy in copies:
+            cleanup.callback(copy.session.end)
+            copy.prepare()
+        writer = Writer(
+            copies,
+            copies[0].repository.keyring,
+            suite=request.suite,
+            codec=request.codec,
+            spool=scratch,
+            progress=watch,
+        )
+        try:
+            writer.check()
+            parent = _parent(copies, request)
+            roots, counts = _store(writer, request, parent, watch)
+            watch.phase("finish")
+            writer.finish()
+        except BaseException:
+            writer.abort()
+            raise
+        watch.checkpoint()
+        head = _newest(copies, request)
+        manifest = Manifest(
+            id=new_id(),
+            session=session,
+            config_id=request.config_id,
+            config=request.config,
+            sequence=head.sequence + 1 if head else 1,
+            previous=head.hash if head else None,
+            started_at=started_at,
+            finished_at=clock(),
+            type=request.type,
+            parent=parent[0].id if parent else None,
+            roots=tuple(roots),
+            totals=_totals(counts, writer, watch, roots),
+            problems=tuple(watch.problems),
+            tags=request.tags,
+            program=request.program,
+            host=request.host,
+        )
+        return _commit(copies, manifest, request, writer.stored_bytes)
+
+
+def _store(
+    writer: Writer, request: Request, parent: tuple[Manifest, BlobReader] | None, watch: _Watch
+) -> tuple[list[FilesRoot | StreamRoot], Counts]:
+    """All sources. Every snapshot is taken before anything is read; dumps come first, so that they are held briefly."""
+    roots: list[FilesRoot | StreamRoot] = []
+    folders = FolderWriter(writer, watch, reader=parent[1] if parent else None)
+    with ExitStack() as snapshots:
+        for source in request.streams:
+            snapshots.enter_context(source)
+        for folder in request.folders:
+            folder.probe()
+        for source in request.streams:
+            for entry in source.entries(watch):
+                roots.append(_store_stream(writer, entry, watch))
+    before = {root.path: root for root in parent[0].roots if isinstance(root, FilesRoot)} if parent else {}
+    expected = sum(root.bytes for root in before.values())
+    for folder in request.folders:
+        watch.phase(folder.describe(), expected=expected)
+        roots.append(folders.store(folder, before.get(folder.root)))
+    if request.folders and not request.streams and not folders.counts.total:
+        raise SourceError(
+            "There is nothing to back up: every folder of this backup is empty.", hint="Are their disks mounted?"
+        )
+    return roots, folders.counts
+
+
+def _store_stream(writer: Writer, entry: StreamEntry, watch: _Watch) -> StreamRoot:
+    watch.phase(entry.name, expected=entry.expected)
+    with entry.open() as reader:
+        pending, size = writer.add_stream(reader)
+    if not size:
+        raise SourceError(f"The dump of {entry.name} is empty.")
+    watch.advance(items=1)
+    return StreamRoot(entry.kind, entry.name, size, writer.settle(pending), entry.facts())
+
+
+def _parent(copies: Sequence[Copy], request: Request) -> tuple[Manifest, BlobReader] | None:
+    """The parent's manifest with a reader, from the first destination that can show it; none makes every file new."""
+    if request.parent is None:
+        return None
+    for copy in copies:
+        if copy.is_alive:
+            try:
+                stored = copy.repository.read_manifest(request.parent)
+            except EngineError:
+                continue
+            return stored.manifest, BlobReader(copy.repository, copy.table)
+    return None
+
+
+def _newest(copies: Sequence[Copy], request: Request) -> Head | None:
+    """The restore point after which the new one comes: the highest number that anybody remembers."""
+    heads = [request.known]
+    for copy in copies:
+        if copy.is_alive:
+            try:
+                heads.append(copy.repository.read_head(request.config_id))
+                heads.extend(_unrecorded(copy.repository, request))
+            except EngineError as error:
+                copy.fail(error)
+    return max((head for head in heads if head), key=lambda head: head.sequence, default=None)
+
+
+def _unrecorded(repository: Repository, request: Request) -> Iterator[Head]:
+    """Restore points of this configuration that were committed, but whose run died before it could record them."""
+    for identity in repository.manifest_ids():
+        if identity in request.known_ids:
+            continue
+        try:
+            stored = repository.read_manifest(identity)
+        except RepositoryError:
+            continue  # a damaged manifest must not stop backups; verify reports it
+        if stored.manifest.config_id == request.config_id:
+            yield Head(request.config_id, stored.manifest.sequence, identity, stored.hash)
+
+
+def _commit(copies: Sequence[Copy], manifest: Manifest, request: Request, stored_bytes: int) -> Result:
+    sealed = copies[0].repository.seal_manifest(manifest)
+    fingerprint = crypto.sha256(sealed)
+    for copy in copies:
+        if copy.is_alive:
+            try:
+                copy.repository.commit(manifest, sealed)
+                copy.session.check_fence()
+                copy.repository.write_head(
+                    Head(request.config_id, manifest.sequence, manifest.id, fingerprint, _missing(copy, manifest))
+                )
+            except EngineError as error:
+                copy.fail(error)
+    committed = [copy for copy in copies if copy.is_alive]
+    errors = [copy.error for copy in copies if copy.error]
+    if not committed:
+        raise errors[0]
+    if len(committed) < request.min_copies:
+        raise Unavailable(
+            f"Only {len(committed)} of the {request.min_copies} copies that this backup needs were made: {errors[0]}",
+            hint="Mend the destination and run the backup again.",
+        )
+    return Result(manifest, fingerprint, {copy.name: copy.error for copy in copies}, stored_bytes)
+
+
+def _missing(copy: Copy, manifest: Manifest) -> tuple[int, ...]:
+    """The numbers that this destination never got, known from the head that it had so far."""
+    head = copy.repository.read_head(manifest.config_id)
+    if head is None:
+        return tuple(range(1, manifest.sequence))
+    return (*head.missing, *range(head.sequence + 1, manifest.sequence))
+
+
+def _totals(counts: Counts, writer: Writer, watch: _Watch, roots: Sequence[FilesRoot | StreamRoot]) -> dict[str, int]:
+    return {
+        "files": counts.total,
+        "filesNew": counts.new,
+        "filesChanged": counts.changed,
+        "filesUnchanged": counts.unchanged,
+        "unreadable": counts.unreadable,
+        "bytes": sum(root.bytes if isinstance(root, FilesRoot) else root.size for root in roots),
+        "bytesRead": watch.read,
+        "bytesNew": writer.new_bytes,
+        "bytesStored": writer.stored_bytes,
+        "problems": watch.problem_count,
+    }
+
+
+def printable(path: str) -> str:
+    """A path for people and JSON: bytes that are no text, and control characters, as escapes."""
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

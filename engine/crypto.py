@@ -1,0 +1,132 @@
+"""Key derivation and the three suites that seal bytes (docs/format.md, 5). It knows no objects and no names."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, padding
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from engine.ids import random_bytes
+
+NONE, AES_256_GCM, AES_256_CBC = 0, 1, 2
+SUITES = {"none": NONE, "aes-256-gcm": AES_256_GCM, "aes-256-cbc": AES_256_CBC}
+_NONCE, _IV, _MAC, _BLOCK = 12, 16, 32, 16
+
+
+class OpenFailed(Exception):
+    """A sealed piece does not fit its key or its additional data. One error for every cause, on purpose."""
+
+
+class Cipherer(Protocol):
+    """Seals and opens pieces under one object's keys. Safe to use from several threads."""
+
+    def seal(self, payload: bytes, bound: bytes) -> bytes:
+        """The sealed piece; `bound` is the additional data."""
+
+    def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
+        """The payload. Raises OpenFailed."""
+
+    def sealed_length(self, payload_length: int) -> int:
+        """Length in bytes of what `seal` returns."""
+
+
+def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869), 32 bytes."""
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt or None, info=info).derive(key)
+
+
+def keyed_hash(key: bytes, data: bytes | memoryview) -> bytes:
+    """HMAC-SHA256; releases the interpreter's lock on large data."""
+    return hmac.digest(key, data, "sha256")
+
+
+def sha256(data: bytes | memoryview) -> bytes:
+    """Plain SHA-256."""
+    return hashlib.sha256(data).digest()
+
+
+class Gcm:
+    """Suite 1: AES-256-GCM with a random 96-bit nonce before the ciphertext (NIST SP 800-38D)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = AESGCM(key)
+
+    def seal(self, payload: bytes, bound: bytes) -> bytes:
+        nonce = random_bytes(_NONCE)
+        return nonce + self._aead.encrypt(nonce, payload, bound)
+
+    def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
+        try:
+            return self._aead.decrypt(bytes(sealed[:_NONCE]), sealed[_NONCE:], bound)
+        except (InvalidTag, ValueError) as error:
+            raise OpenFailed from error
+
+    def sealed_length(self, payload_length: int) -> int:
+        return _NONCE + payload_length + 16
+
+
+class Cbc:
+    """Suite 2: AES-256-CBC, random IV prepended, encrypt-then-MAC with HMAC-SHA-256, compared before decrypting."""
+
+    def __init__(self, key: bytes, mac_key: bytes) -> None:
+        self._algorithm = algorithms.AES(key)
+        self._mac_key = mac_key
+
+    def seal(self, payload: bytes, bound: bytes) -> bytes:
+        iv = random_bytes(_IV)
+        padder = padding.PKCS7(_BLOCK * 8).padder()
+        encryptor = Cipher(self._algorithm, modes.CBC(iv)).encryptor()
+        body = iv + encryptor.update(padder.update(payload) + padder.finalize()) + encryptor.finalize()
+        return body + _mac(self._mac_key, AES_256_CBC, bound, body)
+
+    def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
+        body = _authentic(self._mac_key, AES_256_CBC, bound, sealed)
+        if len(body) < _IV + _BLOCK or len(body) % _BLOCK:
+            raise OpenFailed
+        decryptor = Cipher(self._algorithm, modes.CBC(body[:_IV])).decryptor()
+        unpadder = padding.PKCS7(_BLOCK * 8).unpadder()
+        try:
+            padded = decryptor.update(body[_IV:]) + decryptor.finalize()
+            return unpadder.update(padded) + unpadder.finalize()
+        except ValueError as error:
+            raise OpenFailed from error
+
+    def sealed_length(self, payload_length: int) -> int:
+        return _IV + (payload_length // _BLOCK + 1) * _BLOCK + _MAC
+
+
+class Plain:
+    """Suite 0: not encrypted, yet authenticated."""
+
+    def __init__(self, mac_key: bytes) -> None:
+        self._mac_key = mac_key
+
+    def seal(self, payload: bytes, bound: bytes) -> bytes:
+        return payload + _mac(self._mac_key, NONE, bound, payload)
+
+    def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
+        return _authentic(self._mac_key, NONE, bound, sealed)
+
+    def sealed_length(self, payload_length: int) -> int:
+        return payload_length + _MAC
+
+
+def _mac(key: bytes, suite: int, bound: bytes, body: bytes) -> bytes:
+    mac = hmac.new(key, bytes([suite]) + len(bound).to_bytes(4, "little") + bound, "sha256")
+    mac.update(body)
+    return mac.digest()
+
+
+def _authentic(key: bytes, suite: int, bound: bytes, sealed: bytes | memoryview) -> bytes:
+    if len(sealed) < _MAC:
+        raise OpenFailed
+    body = bytes(sealed[:-_MAC])
+    if not hmac.compare_digest(_mac(key, suite, bound, body), bytes(sealed[-_MAC:])):
+        raise OpenFailed
+    return body

@@ -1,0 +1,66 @@
+"""Directories: nodes and their encoding (docs/format.md, 8.1)."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from engine.errors import Corrupt
+
+FILE, DIRECTORY, SYMLINK, FIFO, SOCKET, CHARACTER, BLOCK = range(1, 8)
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFIFO: FIFO,
+    stat.S_IFSOCK: SOCKET,
+    stat.S_IFCHR: CHARACTER,
+    stat.S_IFBLK: BLOCK,
+}
+
+
+class Node(NamedTuple):
+    """One entry of a directory. `size` in bytes, `mtime` and `ctime` in nanoseconds; `content` depends on `kind`:
+    Content for a file, concatenated tree ids for a directory, the target for a symbolic link, (major, minor)."""
+
+    kind: int
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    content: Any = None
+    extras: dict[str, Any] | None = None
+
+
+def kind_of(mode: int) -> int:
+    """The node kind for an `st_mode`."""
+    return _KINDS[stat.S_IFMT(mode)]
+
+
+def encode(nodes: Sequence[Node]) -> bytes:
+    """The plaintext of a tree blob."""
+    return bytes(msgpack.packb(nodes))
+
+
+def decode(plain: bytes) -> list[Node]:
+    """The nodes of a tree blob. Raises Corrupt when they are not what the format promises, unsafe names included."""
+    try:
+        nodes = [Node._make(fields) for fields in msgpack.unpackb(plain, use_list=False, strict_map_key=False)]
+    except (ValueError, TypeError) as error:
+        raise Corrupt("A directory's record is not readable.") from error
+    for node in nodes:
+        check_name(node.name)
+    return nodes
+
+
+def check_name(name: object) -> None:
+    """Raises Corrupt unless `name` is a single, harmless path component."""
+    if not isinstance(name, bytes) or not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
+        raise Corrupt(f"A directory's record holds the impossible name {name!r}.")

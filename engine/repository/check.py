@@ -1,0 +1,292 @@
+"""Proves that everything at a destination can be read, and says what is hit when it cannot ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from engine import crypto, keyring
+from engine.errors import (
+    Corrupt,
+    EngineError,
+    Missing,
+    NotFound,
+    ShortRead,
+    StorageError,
+    Truncated,
+    WrongKey,
+)
+from engine.ids import random_bytes, spell
+from engine.model import content as contents
+from engine.model import tree
+from engine.model.content import Content
+from engine.model.manifest import FilesRoot, Manifest
+from engine.progress import Progress
+from engine.repository import layout
+from engine.repository.index import IndexTable, Location, Pack
+from engine.repository.reader import THREADS, BlobReader, load_sections
+from engine.repository.repository import Repository
+
+MISSING, TRUNCATED, CORRUPT, WRONG_KEY = "missing", "truncated", "corrupt", "wrong-key"
+# Names of files listed with one damaged object; more help nobody, and the restore points are named in any case.
+_MAX_FILES = 1000
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Damage:
+    """One damaged object: which restore points (as `bk_…`) and which of their files it hits."""
+
+    object: str
+    kind: str
+    reason: str
+    backups: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+
+
+@dataclass
+class CheckReport:
+    """What was checked at one destination and what was found wrong. `sound` are the restore points without damage."""
+
+    backups_checked: int = 0
+    objects_checked: int = 0
+    bytes_read: int = 0
+    errors: list[Damage] = field(default_factory=list)
+    sound: list[bytes] = field(default_factory=list)
+
+
+def check(
+    repository: Repository,
+    *,
+    only: Collection[bytes] | None = None,
+    read_percent: float = 100,
+    progress: Progress,
+) -> CheckReport:
+    """Check the restore points in `only`, or all, and read back `read_percent` of the packs that they need.
+
+    Damage is reported, not raised. Raises StorageError when the destination cannot be used, Cancelled."""
+    return _Check(repository, progress).run(only, read_percent)
+
+
+class _Check:
+    """The state of one check: blobs known to be bad, and subtrees known to be good."""
+
+    def __init__(self, repository: Repository, progress: Progress) -> None:
+        self._repository = repository
+        self._progress = progress
+        self._report = CheckReport()
+        self._damage: dict[str, Damage] = {}
+        self._bad_blobs: dict[bytes, Damage] = {}
+        self._bad_copies: set[tuple[bytes, bytes]] = set()
+        self._table = IndexTable(repository.keyring)
+        self._reader = BlobReader(repository, self._table)
+        self._sound_trees: set[bytes] = set()
+        self._needed: set[bytes] | None = None
+
+    def run(self, only: Collection[bytes] | None, read_percent: float) -> CheckReport:
+        self._progress.phase("index")
+        self._check_keys()
+        self._load_index()
+        manifests = self._load_manifests(only)
+        chosen = self._choose(manifests, only, read_percent)
+        self._progress.phase("read", expected=sum(known.size for known in chosen))
+        self._read_packs(chosen)
+        self._progress.phase("restore points")
+        for manifest in manifests:
+            self._check_manifest(manifest)
+        self._report.errors = list(self._damage.values())
+        return self._report
+
+    def _check_keys(self) -> None:
+        storage = self._repository.storage
+        for item in storage.list(layout.KEYS):
+            self._object()
+            self._try(item.name, lambda name=item.name: keyring.read_slot(name, storage.get(name)))  # type: ignore[misc]
+
+    def _load_index(self) -> None:
+        damaged: list[Corrupt] = []
+        self._table.load(load_sections(self._repository, damage=damaged))
+        self._object(sum(1 for _ in self._repository.storage.list(layout.INDEX)) + len(self._table.packs()))
+        for error in damaged:
+            self._note(error.name, _kind(error), error.message)
+
+    def _load_manifests(self, only: Collection[bytes] | None) -> list[Manifest]:
+        found = []
+        for identity in self._repository.manifest_ids() if only is None else only:
+            self._object()
+            name = layout.manifest(identity)
+            stored = self._try(name, lambda i=identity: self._repository.read_manifest(i))  # type: ignore[misc]
+            if stored is None:
+                self._damage[name].backups.add(spell("bk", identity))
+            else:
+                found.append(stored.manifest)
+        return found
+
+    def _choose(self, manifests: Sequence[Manifest], only: Collection[bytes] | None, percent: float) -> list[Pack]:
+        """The packs to read: all, or those that the selected restore points need; of these a random share."""
+        if only is not None:
+            self._needed = set()
+            for manifest in manifests:
+                self._check_manifest(manifest)
+            self._report.sound.clear()
+            self._report.backups_checked = 0
+            self._sound_trees.clear()
+        packs = [known for known in self._table.packs() if self._needed is None or known.name in self._needed]
+        self._needed = None
+        share = round(len(packs) * percent / 100 + 0.499)
+        return sorted(packs, key=lambda known: random_bytes(8))[:share] if share < len(packs) else packs
+
+    def _read_packs(self, packs: Sequence[Pack]) -> None:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="check") as pool:
+            futures = [pool.submit(self._read_pack, known) for known in packs]
+            try:
+                for future in futures:
+                    future.result()
+                    self._progress.checkpoint()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _read_pack(self, known: Pack) -> None:
+        """All bytes of one pack: its hash, then every blob in it."""
+        name = layout.pack(known.name)
+        try:
+            data = memoryview(self._repository.storage.get(name))
+        except (NotFound, StorageError) as error:
+            self._condemn(known, self._note(name, _kind(error), error.message))
+            return
+        self._report.bytes_read += len(data)
+        self._progress.advance(items=1, read=len(data))
+        intact = crypto.sha256(data) == known.name
+        damage = None if intact else self._note(name, CORRUPT, "The pack's bytes do not fit its name.")
+        for location in self._table.of_pack(known):
+            entry = location.entry
+            try:
+                self._reader.open(location, data[entry.position : entry.position + entry.stored])
+            except EngineError as error:
+                damage = damage or self._note(name, _kind(error), error.message)
+                self._condemn_blob(location, damage)
+
+    def _check_manifest(self, manifest: Manifest) -> None:
+        """Every blob that a restore point needs exists and is not known to be bad."""
+        self._report.backups_checked += 1
+        backup = spell("bk", manifest.id)
+        good = True
+        for root in manifest.roots:
+            self._progress.checkpoint()
+            if isinstance(root, FilesRoot):
+                good &= self._check_tree(root.node.content or b"", root.path, backup)
+            else:
+                good &= self._check_content(root.content, root.name, backup)
+        if good:
+            self._report.sound.append(manifest.id)
+
+    def _check_tree(self, ids: bytes, path: bytes, backup: str) -> bool:
+        """One directory and all below it, from the innermost out; subtrees found good once are not visited again."""
+        stack: list[tuple[bytes, bytes, bool]] = [(ids, path, False)]
+        sound: dict[bytes, bool] = {}
+        while stack:
+            ids, path, is_return = stack.pop()
+            if ids in self._sound_trees:
+                continue
+            nodes = self._read_nodes(ids, path, backup)
+            if not is_return:
+                stack.append((ids, path, True))
+                below = [n for n in nodes or () if n.kind == tree.DIRECTORY and n.content]
+                stack.extend((n.content, path + b"/" + n.name, False) for n in below)
+                continue
+            good = nodes is not None
+            for node in nodes or ():
+                if node.kind == tree.DIRECTORY and node.content:
+                    good &= node.content in self._sound_trees or sound.get(node.content, False)
+                elif node.kind == tree.FILE:
+                    good &= self._check_content(node.content, os.fsdecode(path + b"/" + node.name), backup)
+            sound[ids] = good
+            if good and self._needed is None:
+                self._sound_trees.add(ids)
+        return ids in self._sound_trees or sound.get(ids, False)
+
+    def _read_nodes(self, ids: bytes, path: bytes, backup: str) -> list[tree.Node] | None:
+        wanted = contents.split_ids(ids)
+        if not self._check_blobs(wanted, os.fsdecode(path) + "/", backup):
+            return None
+        try:
+            return list(self._reader.nodes(ids))
+        except Corrupt as error:
+            self._hit(self._note(error.name, CORRUPT, error.message), backup, os.fsdecode(path) + "/")
+            return None
+
+    def _check_content(self, content: Content, path: str, backup: str) -> bool:
+        if content is None:
+            return True
+        if content[0] == contents.BUNDLE:
+            return self._check_blob(content[1], path, backup)
+        if content[0] == contents.LISTS and not self._check_blobs(contents.split_ids(content[1]), path, backup):
+            return False
+        try:
+            return self._check_blobs((chunk.id for chunk in self._reader.chunks(content)), path, backup)
+        except (Corrupt, ValueError) as error:
+            self._hit(self._note(getattr(error, "name", path), CORRUPT, str(error)), backup, path)
+            return False
+
+    def _check_blobs(self, ids: Iterable[bytes], path: str, backup: str) -> bool:
+        """Checks all of them, so that every damage is found, not only the first."""
+        good = True
+        for id in ids:
+            good &= self._check_blob(id, path, backup)
+        return good
+
+    def _check_blob(self, id: bytes, path: str, backup: str) -> bool:
+        location = self._table.find(id)
+        if location is None:
+            self._hit(self._note(f"blob {id.hex()}", MISSING, "No pack holds this blob."), backup, path)
+            return False
+        if self._needed is not None:
+            self._needed.add(location.pack.name)
+        damage = self._bad_blobs.get(id)
+        if damage is not None:
+            self._hit(damage, backup, path)
+        return damage is None
+
+    def _condemn(self, known: Pack, damage: Damage) -> None:
+        for location in self._table.of_pack(known):
+            self._condemn_blob(location, damage)
+
+    def _condemn_blob(self, location: Location, damage: Damage) -> None:
+        """A bad copy hits nobody while another pack has a good one."""
+        id = location.entry.id
+        self._bad_copies.add((id, location.pack.name))
+        if all((id, other.pack.name) in self._bad_copies for other in self._table.find_all(id)):
+            self._bad_blobs[id] = damage
+
+    def _hit(self, damage: Damage, backup: str, path: str) -> None:
+        damage.backups.add(backup)
+        if len(damage.files) < _MAX_FILES:
+            damage.files.add(path)
+
+    def _note(self, name: str, kind: str, reason: str) -> Damage:
+        return self._damage.setdefault(name, Damage(name, kind, reason))
+
+    def _object(self, count: int = 1) -> None:
+        self._report.objects_checked += count
+
+    def _try(self, name: str, action: Callable[[], T]) -> T | None:
+        """The action's result, or a note of the damage that it met."""
+        try:
+            return action()
+        except (WrongKey, NotFound, Corrupt) as error:
+            self._note(name, _kind(error), error.message)
+        return None
+
+
+def _kind(error: EngineError) -> str:
+    if isinstance(error, (NotFound, Missing)):
+        return MISSING
+    if isinstance(error, (Truncated, ShortRead)):
+        return TRUNCATED
+    return WRONG_KEY if isinstance(error, WrongKey) else CORRUPT

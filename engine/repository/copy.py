@@ -1,0 +1,117 @@
+"""One destination's share in a run: what it has, what it is given, and its own failure."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+
+from engine.errors import AlreadyExists, Corrupt, EngineError, StorageError
+from engine.repository import layout
+from engine.repository.index import IndexTable
+from engine.repository.pack import PackInfo
+from engine.repository.repository import Repository
+from engine.repository.session import Session
+
+# Finished packs that wait for one destination; more would fill the spool without making anything faster.
+_WAITING_PACKS = 2
+# An index object after so many packs, so that a run that is killed has not sealed for nothing.
+_PACKS_PER_INDEX = 64
+
+
+@dataclass
+class SealedPack:
+    """A finished pack in the spool, removed once every destination has let go of it."""
+
+    info: PackInfo
+    path: Path
+    holders: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def release(self) -> None:
+        """One destination is done with it."""
+        with self.lock:
+            self.holders -= 1
+            last = not self.holders
+        if last:
+            self.path.unlink(missing_ok=True)
+
+
+class Copy:
+    """Puts packs to one destination in a thread of its own. A failure is kept in `error` and ends only this copy."""
+
+    def __init__(self, name: str, repository: Repository, session: Session) -> None:
+        self.name = name
+        self.repository = repository
+        self.session = session
+        self.table = IndexTable(repository.keyring)
+        self.error: EngineError | None = None
+        self._unindexed: list[PackInfo] = []
+        self._packs: Queue[SealedPack | None] = Queue(_WAITING_PACKS)
+        self._thread = threading.Thread(target=self._upload, name=f"upload {name}", daemon=True)
+
+    def prepare(self) -> None:
+        """Announce the writer, then learn what may be referred to: packs that are listed and in no mark."""
+        try:
+            self.session.start()
+            marked = self.repository.marked_packs()
+            sections = list(self.repository.read_sections())
+            present = self.repository.list_packs()
+            usable = {i.name for i in sections if present.get(i.name) == i.size and i.name not in marked}
+            self.table.load(sections, usable=usable)
+        except EngineError as error:
+            self.error = error
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still takes part in the run."""
+        return self.error is None
+
+    def send(self, sealed: SealedPack) -> None:
+        """Hand over a finished pack; waits when the destination is behind."""
+        self._packs.put(sealed)
+
+    def finish(self) -> None:
+        """Wait until every pack is confirmed and indexed."""
+        self._packs.put(None)
+        self._thread.join()
+
+    def fail(self, error: EngineError) -> None:
+        """Take this destination out of the run."""
+        self.error = self.error or error
+
+    def _upload(self) -> None:
+        while (sealed := self._packs.get()) is not None:
+            try:
+                if self.is_alive:
+                    self._put(sealed)
+            except EngineError as error:
+                self.fail(error)
+            except Exception as error:  # noqa: BLE001 - a thread's fault must end the copy, not hang the run
+                self.fail(StorageError(f"Writing to {self.name} failed: {error!r}."))
+            finally:
+                sealed.release()
+        if self.is_alive:
+            try:
+                self._write_index()
+            except EngineError as error:
+                self.fail(error)
+
+    def _put(self, sealed: SealedPack) -> None:
+        storage, name = self.repository.storage, layout.pack(sealed.info.name)
+        with suppress(AlreadyExists):
+            storage.put(name, sealed.path)
+        if storage.stat(name).size != sealed.info.size:
+            raise Corrupt(f"{name} arrived at {self.name} with another size.", name=name)
+        self.table.add(sealed.info)
+        self._unindexed.append(sealed.info)
+        if len(self._unindexed) >= _PACKS_PER_INDEX:
+            self._write_index()
+
+    def _write_index(self) -> None:
+        if self._unindexed:
+            self.repository.write_index(self._unindexed)
+            self._unindexed = []

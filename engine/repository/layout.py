@@ -1,0 +1,44 @@
+"""Names of the objects of a repository (docs/format.md, 2)."""
+
+from __future__ import annotations
+
+DESCRIPTION = "holdfast.json"
+KEYS, PACKS, INDEX, MANIFESTS = "keys/", "packs/", "index/", "manifests/"
+HEADS, TOMBSTONES, SESSIONS, MARKS = "heads/", "tombstones/", "sessions/", "marks/"
+FENCES, QUARANTINE = "fences/", "quarantine/"
+
+
+def pack(name: bytes) -> str:
+    """The object of the pack whose bytes have this SHA-256."""
+    digits = name.hex()
+    return f"{PACKS}{digits[:2]}/{digits}"
+
+
+def index(name: bytes) -> str:
+    """The index object whose bytes have this SHA-256."""
+    return INDEX + name.hex()
+
+
+def manifest(identity: bytes) -> str:
+    """The manifest of a restore point."""
+    return MANIFESTS + identity.hex()
+
+
+def head(keyed_config: bytes) -> str:
+    """The head of a configuration, from the keyed hash of its id."""
+    return HEADS + keyed_config.hex()
+
+
+def session(identity: bytes, count: int) -> str:
+    """A writer's session marker; `count` grows with each renewal."""
+    return f"{SESSIONS}{identity.hex()}.{count}"
+
+
+def fence(session_identity: bytes) -> str:
+    """The fence of a session."""
+    return FENCES + session_identity.hex()
+
+
+def last_part(name: str) -> bytes:
+    """The identity or hash that an object's name ends with. Raises ValueError for a name that is not ours."""
+    return bytes.fromhex(name.rsplit("/", 1)[1].split(".")[0])

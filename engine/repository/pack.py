@@ -1,0 +1,159 @@
+"""Packs: many sealed blobs in one object (docs/format.md, 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from engine import compress, crypto
+from engine.errors import Corrupt
+from engine.ids import random_bytes
+from engine.keyring import Keyring
+from engine.repository import box
+from engine.repository.box import HEADER_BYTES, NO_ID, Header
+
+DATA, TREE, LIST, DIRECTORY = 1, 2, 3, 255
+MAX_BLOB_PLAIN = 16 << 20
+MAX_BLOBS = 65_536
+FULL_BYTES = 32 << 20
+ENTRY_BYTES = 48
+BASE_BYTES = 36
+_ENTRY = struct.Struct("<32sIIIBBBx")
+_BASE = struct.Struct("<32sI")
+_COUNT = struct.Struct("<I")
+TRAILER_BYTES = 12
+_TRAILER = struct.Struct("<II4s")
+_END = b"HFEN"
+
+
+class Entry(NamedTuple):
+    """Where a blob lies in its pack: `position` and `stored` length in bytes, `plain` length in bytes."""
+
+    id: bytes
+    position: int
+    stored: int
+    plain: int
+    type: int
+    codec: int
+    depth: int
+
+
+class PackInfo(NamedTuple):
+    """A pack as an index describes it: SHA-256 name, size in bytes, raw header and directory plaintext."""
+
+    name: bytes
+    size: int
+    header: bytes
+    directory: bytes
+
+
+class OpenPack:
+    """A pack that is being written to a file of ours. Used by one thread at a time."""
+
+    def __init__(self, keyring: Keyring, kind: int, suite: int, folder: Path) -> None:
+        self.header = box.new_header(keyring, box.PACK_MAGIC, kind, suite)
+        self.path = folder / random_bytes(16).hex()
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by finish or abandon
+        self._hash = hashlib.sha256()
+        self._entries: list[bytes] = []
+        self.size = 0
+        self._write(self.header.raw)
+
+    @property
+    def is_full(self) -> bool:
+        """No further blob fits."""
+        return self.size >= FULL_BYTES or len(self._entries) >= MAX_BLOBS
+
+    def append(self, id: bytes, type: int, codec: int, plain_length: int, payload: bytes) -> int:
+        """Seal a blob into the pack, having opened it again to prove that it can be. Returns its stored length."""
+        bound = self.header.bound(self.size, type, codec, plain_length, id=id)
+        sealed = self.header.cipher.seal(payload, bound)
+        if self.header.cipher.open(sealed, bound) != payload:
+            raise Corrupt("A sealed blob did not open again.", hint="Check this machine's memory and processor.")
+        self._entries.append(_ENTRY.pack(id, self.size, len(sealed), plain_length, type, codec, 0))
+        self._write(sealed)
+        return len(sealed)
+
+    def finish(self) -> PackInfo:
+        """Write the directory and close the file, which is then the whole object."""
+        directory = _COUNT.pack(len(self._entries)) + b"".join(self._entries)
+        bound = self.header.bound(self.size, DIRECTORY, compress.NONE, len(directory))
+        sealed = self.header.sealing_cipher.seal(directory, bound)
+        self._write(sealed + _TRAILER.pack(len(sealed), len(directory), _END))
+        self._file.close()
+        return PackInfo(self._hash.digest(), self.size, self.header.raw, directory)
+
+    def abandon(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file.fileno(), view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+
+def decode_directory(directory: bytes, name: str) -> list[Entry]:
+    """The entries of a directory, differences' bases aside. Raises Corrupt."""
+    try:
+        (count,) = _COUNT.unpack_from(directory)
+        end = _COUNT.size + count * ENTRY_BYTES
+        entries = [Entry._make(fields) for fields in _ENTRY.iter_unpack(directory[_COUNT.size : end])]
+    except struct.error as error:
+        raise Corrupt(f"{name} is damaged: its directory is cut off.", name=name) from error
+    bases = sum(1 for entry in entries if entry.depth) * BASE_BYTES
+    if len(entries) != count or len(directory) != end + bases:
+        raise Corrupt(f"{name} is damaged: its directory is cut off.", name=name)
+    return entries
+
+
+def decode_bases(directory: bytes, entries: Sequence[Entry]) -> dict[bytes, tuple[bytes, int]]:
+    """For each difference its base's id and the length of its own full form, from a directory and its entries."""
+    start = _COUNT.size + len(entries) * ENTRY_BYTES
+    differences = [entry.id for entry in entries if entry.depth]
+    return dict(zip(differences, _BASE.iter_unpack(directory[start:]), strict=True))
+
+
+def open_blob(
+    header: Header, entry: Entry, sealed: bytes | memoryview, decompressor: compress.Decompressor, *, name: str
+) -> bytes:
+    """The plaintext of a blob of depth 0; its id is still to be compared. Raises Corrupt."""
+    if entry.depth:
+        raise Corrupt("A difference cannot be opened without its base.", name=name)
+    if entry.plain > MAX_BLOB_PLAIN:
+        raise Corrupt(f"{name} is damaged: a blob claims an absurd length.", name=name)
+    bound = header.bound(entry.position, entry.type, entry.codec, entry.plain, id=entry.id, base=NO_ID)
+    try:
+        return decompressor.decompress(entry.codec, header.cipher.open(sealed, bound), entry.plain)
+    except (crypto.OpenFailed, compress.BadFrame) as error:
+        raise Corrupt(f"A blob in {name} is damaged.", name=name) from error
+
+
+def read_trailer(tail: bytes | memoryview, size: int, name: str) -> tuple[int, int, int]:
+    """Position, sealed and plain length of the directory, from the end of a pack of `size` bytes. Raises Corrupt."""
+    if len(tail) < _TRAILER.size or size < HEADER_BYTES + _TRAILER.size:
+        raise Corrupt(f"{name} is cut off.", name=name)
+    length, plain_length, end = _TRAILER.unpack(tail[-_TRAILER.size :])
+    position = size - _TRAILER.size - length
+    if end != _END or position < HEADER_BYTES:
+        raise Corrupt(f"{name} is damaged: it does not end as a pack does.", name=name)
+    return position, length, plain_length
+
+
+def open_directory(header: Header, position: int, sealed: bytes | memoryview, plain_length: int, name: str) -> bytes:
+    """The directory's plaintext. Raises Corrupt."""
+    bound = header.bound(position, DIRECTORY, compress.NONE, plain_length)
+    try:
+        directory = header.sealing_cipher.open(sealed, bound)
+    except crypto.OpenFailed as error:
+        raise Corrupt(f"{name} is damaged: its directory does not open.", name=name) from error
+    if len(directory) != plain_length:
+        raise Corrupt(f"{name} is damaged: its directory is cut off.", name=name)
+    return directory

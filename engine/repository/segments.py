@@ -1,0 +1,50 @@
+"""Buffers that a reader fills and workers empty; a fixed number of them bounds the memory of a backup."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+SEGMENT_BYTES = 8 << 20
+SEGMENTS = 5
+
+
+class Segment:
+    """A buffer with a count of those who still need its bytes."""
+
+    def __init__(self, pool: SimpleQueue[Segment]) -> None:
+        self.view = memoryview(bytearray(SEGMENT_BYTES))
+        self._pool = pool
+        self._holders = 0
+        self._lock = threading.Lock()
+
+    def hold(self) -> None:
+        """One more holder."""
+        with self._lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """One holder less; the last one returns the segment to the pool."""
+        with self._lock:
+            self._holders -= 1
+            free = not self._holders
+        if free:
+            self._pool.put(self)
+
+
+class SegmentPool:
+    """Lends out segments; `take` waits until one is free."""
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[Segment] = SimpleQueue()
+        self._made = 0
+
+    def take(self) -> Segment:
+        """A segment, held once by the caller. Segments are made only when they are first needed."""
+        if self._made < SEGMENTS and self._free.empty():
+            self._made += 1
+            segment = Segment(self._free)
+        else:
+            segment = self._free.get()
+        segment.hold()
+        return segment

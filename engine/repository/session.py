@@ -1,0 +1,84 @@
+"""A writer's session at a destination: others see that it is at work, and can take its rights away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import msgpack
+
+from engine.errors import Fenced, NotFound, StorageError
+from engine.model.manifest import to_micros
+from engine.repository import box, layout
+from engine.repository.repository import Repository
+
+RENEW_AFTER = timedelta(hours=1)
+
+
+class Session:
+    """Holds a session marker at one destination and renews it until it is ended."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        identity: bytes,
+        config_id: str,
+        clock: Callable[[], datetime],
+        *,
+        renew_after: timedelta = RENEW_AFTER,
+    ) -> None:
+        self.identity = identity
+        self._repository = repository
+        self._config_id = config_id
+        self._clock = clock
+        self._started_at = clock()
+        self._count = 0
+        self._renew_after = renew_after
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="session", daemon=True)
+
+    def start(self) -> None:
+        """Write the marker, before anything else of the run. Raises StorageError."""
+        self._mark()
+        self._thread.start()
+
+    def check_fence(self) -> None:
+        """Raises Fenced when a pruner took this session for dead: then the run failed, whatever exists."""
+        try:
+            self._repository.storage.stat(layout.fence(self.identity))
+        except NotFound:
+            return
+        raise Fenced("The run was taken for dead by a clean-up and does not count.", hint="Run the backup again.")
+
+    def end(self) -> None:
+        """Remove the marker; what cannot be removed expires by itself."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with suppress(StorageError):
+            self._repository.storage.delete(layout.session(self.identity, self._count))
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._renew_after.total_seconds()):
+            try:
+                old = layout.session(self.identity, self._count)
+                self._count += 1
+                self._mark()
+                self._repository.storage.delete(old)
+            except StorageError:
+                continue  # the next renewal tries again; should all fail, the fence decides at the end of the run
+
+    def _mark(self) -> None:
+        plain = msgpack.packb(
+            {
+                "session": self.identity,
+                "n": self._count,
+                "configId": self._config_id,
+                "startedAt": to_micros(self._started_at),
+                "renewedAt": to_micros(self._clock()),
+            }
+        )
+        sealed = box.seal_box(self._repository.keyring, box.SESSION, plain, self._repository.suite)
+        self._repository.storage.put(layout.session(self.identity, self._count), sealed)

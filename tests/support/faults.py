@@ -1,0 +1,84 @@
+"""A storage that fails where it is told to. A fault that was planned but not met makes the test fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from engine.storage.base import Buffer, Item, Storage
+
+T = TypeVar("T")
+
+
+class FaultyStorage:
+    """Passes every call on, but runs `fault` at call number `at` (from 1): before it, or `after` it was carried out."""
+
+    def __init__(self, inner: Storage, fault: Callable[[], None], *, at: int, after: bool = False) -> None:
+        self._inner = inner
+        self._fault = fault
+        self._at = at
+        self._after = after
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    @property
+    def was_hit(self) -> bool:
+        """Whether the planned fault happened."""
+        return self.calls >= self._at
+
+    def describe(self) -> str:
+        return self._inner.describe()
+
+    def initialise(self) -> None:
+        self._inner.initialise()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def put(self, name: str, data: Buffer | Path, *, create: bool = True) -> None:
+        self._call(lambda: self._inner.put(name, data, create=create))
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self._call(lambda: self._inner.get(name, offset, length))
+
+    def stat(self, name: str) -> Item:
+        return self._call(lambda: self._inner.stat(name))
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        return iter(self._call(lambda: list(self._inner.list(prefix))))
+
+    def delete(self, name: str) -> None:
+        self._call(lambda: self._inner.delete(name))
+
+    def _call(self, action: Callable[[], T]) -> T:
+        with self._lock:
+            self.calls += 1
+            is_planned = self.calls == self._at
+        if is_planned and not self._after:
+            self._fault()
+        result = action()
+        if is_planned and self._after:
+            self._fault()
+        return result
+
+
+def kill_this_process() -> None:
+    """What `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_and_wait(action: Callable[[], object]) -> int:
+    """Run in a child process; its exit status, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

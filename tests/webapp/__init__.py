@@ -1,0 +1,1 @@
+"""Settings, schema, database, runs, and the commands."""

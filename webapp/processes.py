@@ -1,0 +1,73 @@
+"""Whether a process that left its name in the database still lives: pid and start time, on this boot of this host."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def host_name() -> str:
+    """The name of this host, for people."""
+    return platform.node() or "localhost"
+
+
+def process_mark(pid: int | None = None) -> str:
+    """`<system>:<pid>:<start>` of a process (default: this one): what `is_gone` needs later, also after a reboot."""
+    pid = os.getpid() if pid is None else pid
+    return f"{_system()}:{pid}:{_started(pid) or ''}"
+
+
+def is_gone(mark: str) -> bool:
+    """True only when the process that `mark` names certainly ended. Marks of another boot, another container or
+    another host cannot be judged from here, so they are not gone; their heartbeat tells."""
+    system, _, rest = mark.partition(":")
+    pid_text, _, started = rest.partition(":")
+    if system != _system() or not pid_text.isdigit() or not started:
+        return False
+    return _started(int(pid_text)) != started
+
+
+@functools.cache
+def _system() -> str:
+    """This boot and this pid namespace: numbers of processes mean something only within both."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        space = str((PROC / "self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        return f"{host_name()}/0".replace(":", "_")
+    return f"{boot}/{space}"
+
+
+def _started(pid: int) -> str | None:
+    """When the process began, in the system's own spelling; None when there is no such process (or only its shell)."""
+    if (PROC / "self/stat").exists():
+        return _started_linux(pid)
+    return _started_ps(pid)
+
+
+def _started_linux(pid: int) -> str | None:
+    try:
+        content = (PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    fields = content.rpartition(b")")[2].split()
+    state, started = fields[0], fields[19]
+    if state in (b"Z", b"X"):  # killed, and only waiting to be collected by its parent
+        return None
+    return started.decode()
+
+
+def _started_ps(pid: int) -> str | None:
+    import subprocess
+
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    plain = {"LC_ALL": "C", "PATH": os.defpath}
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    words = answer.stdout.split()
+    if answer.returncode != 0 or not words or words[0].startswith("Z"):
+        return None
+    return "_".join(words[1:]).replace(":", ".")

@@ -1,0 +1,82 @@
+"""While an engine works: keeps its run alive, counts, collects problems, and hands on requests to stop."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from engine.errors import Cancelled
+from engine.progress import Progress
+from webapp.errors import ServiceError
+from webapp.installation import Installation
+from webapp.services.runs import KEPT_PROBLEMS, Counters, beat
+
+
+class Heartbeat:
+    """A Progress that passes everything on to `inner` (what people see), with a thread that writes the row.
+
+    After the block, `counters` and `problems` are what `runs.finish` needs. Nothing holds a database connection
+    between two beats; a beat that fails is not a reason to stop a backup, the next one tries again.
+    """
+
+    def __init__(self, installation: Installation, run_id: int, inner: Progress) -> None:
+        self.problems: list[tuple[str, str, str]] = []
+        self.lost = False
+        self._installation = installation
+        self._run_id = run_id
+        self._inner = inner
+        self._lock = threading.Lock()
+        self._counters = [0, 0, 0, 0]
+        self._cancelled = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    @property
+    def counters(self) -> Counters:
+        """How far the run is."""
+        with self._lock:
+            return Counters(*self._counters)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def phase(self, name: str, *, expected: int = 0) -> None:
+        self._inner.phase(name, expected=expected)
+
+    def advance(self, *, items: int = 0, read: int = 0, stored: int = 0) -> None:
+        with self._lock:
+            self._counters[0] += items
+            self._counters[1] += read
+            self._counters[2] += stored
+        self._inner.advance(items=items, read=read, stored=stored)
+
+    def problem(self, kind: str, path: str, reason: str) -> None:
+        with self._lock:
+            self._counters[3] += 1
+            if len(self.problems) < KEPT_PROBLEMS:
+                self.problems.append((kind, path, reason))
+        self._inner.problem(kind, path, reason)
+
+    def checkpoint(self) -> None:
+        """Raises Cancelled when somebody asked for it, or when the run was taken for dead and is no longer ours."""
+        self._inner.checkpoint()
+        if self.lost:
+            raise Cancelled("The run was taken for dead by another command and stops here.")
+        if self._cancelled:
+            raise Cancelled("The run was cancelled.")
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self._installation.heartbeat_seconds):
+            try:
+                pulse = beat(self._installation, self._run_id, self.counters)
+            except ServiceError:
+                continue
+            self.lost = not pulse.alive
+            self._cancelled = pulse.cancel_requested

@@ -1,0 +1,314 @@
+"""Runs: started, kept alive, ended, found. The database row is the truth, and one function alone moves its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from engine.ids import new_id, spell
+from webapp.errors import Busy, Conflict, NotFound
+from webapp.installation import Installation
+from webapp.models.run import (
+    ACTIVE,
+    CANCELLED,
+    ENDED,
+    FAILED,
+    INTERRUPTED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    WARNING,
+    Run,
+    RunProblem,
+)
+from webapp.processes import is_gone
+
+KEPT_PROBLEMS = 1000
+_FROM: Mapping[str, tuple[str, ...]] = {
+    RUNNING: (QUEUED,),
+    SUCCEEDED: (RUNNING,),
+    WARNING: (RUNNING,),
+    FAILED: ACTIVE,
+    CANCELLED: ACTIVE,
+    INTERRUPTED: ACTIVE,
+}
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What shall run. `identity` is who asks, such as `local:maria`; `arguments` must hold no secret."""
+
+    kind: str
+    identity: str
+    config_id: str | None = None
+    backup_id: str | None = None
+    type: str | None = None
+    trigger: str = "manual"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """How far a run is: items finished, plain bytes read, bytes stored, problems so far."""
+
+    items: int = 0
+    bytes_read: int = 0
+    bytes_stored: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """The answer to a heartbeat: whether the run is still ours, and whether somebody asked it to stop."""
+
+    alive: bool
+    cancel_requested: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `problems` are (kind, path, reason); `cause` is a short word for statistics, such as the name
+    of the error's class."""
+
+    state: str
+    counters: Counters = Counters()
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    hint: str | None = None
+    cause: str | None = None
+    backup_id: str | None = None
+    problems: Sequence[tuple[str, str, str]] = ()
+
+
+def start(installation: Installation, new: NewRun) -> Run:
+    """A run of this process, in the state `running`.
+
+    Runs whose process died are ended first, so they are in nobody's way. Raises Busy, naming the run, when the
+    configuration is being backed up already, and NotFound when there is no such configuration.
+    """
+    for _ in range(_TRIES):
+        interrupt_dead(installation)
+        try:
+            return _insert(installation, new)
+        except IntegrityError:
+            other = _active_of(installation, new.config_id)
+        if other is not None:
+            raise Busy(
+                f"{new.config_id} is being backed up already by the run {other.public_id} on {other.host}.",
+                run_id=other.public_id,
+                hint="Wait until it has ended.",
+            )
+    raise NotFound(f"There is no configuration {new.config_id}.")
+
+
+def beat(installation: Installation, run_id: int, counters: Counters) -> Pulse:
+    """Says that the run lives and how far it is. `run_id` is the row's id."""
+    with installation.database.transaction() as session:
+        touched = _update(
+            session,
+            update(Run)
+            .where(Run.id == run_id, Run.state == RUNNING)
+            .values(heartbeat_at=installation.clock(), **_columns(counters)),
+        )
+        if not touched:
+            return Pulse(alive=False, cancel_requested=False)
+        return Pulse(alive=True, cancel_requested=bool(session.scalar(_cancel_flag(run_id))))
+
+
+def finish(installation: Installation, run_id: int, outcome: Outcome) -> bool:
+    """Ends the run. False when somebody else ended it before (it was taken for dead): then nothing is changed."""
+    if outcome.state not in ENDED:
+        raise ValueError(f"a run does not end as {outcome.state}")
+    with installation.database.transaction() as session:
+        values: dict[str, Any] = {
+            "result": None if outcome.result is None else dict(outcome.result),
+            "error": _storable(outcome.error),
+            "hint": _storable(outcome.hint),
+            "cause": outcome.cause,
+            **_columns(outcome.counters),
+        }
+        if outcome.backup_id is not None:
+            values["backup_id"] = outcome.backup_id
+        if not _move(session, run_id, outcome.state, at=installation.clock(), **values):
+            return False
+        _add_problems(session, run_id, outcome.problems)
+        return True
+
+
+def interrupt_dead(installation: Installation) -> list[Run]:
+    """Ends the runs that nobody works on any more: their process is gone, or silent for too long."""
+    now = installation.clock()
+    silent_since = now - timedelta(seconds=installation.expiry_seconds)
+    with installation.database.reading() as session:
+        dead = [run for run in session.scalars(select(Run).where(Run.state == RUNNING)) if _is_dead(run, silent_since)]
+    if not dead:
+        return []
+    with installation.database.transaction() as session:
+        return [run for run in dead if _declare_dead(session, run, at=now, silent_since=silent_since)]
+
+
+def request_cancel(installation: Installation, public_id: str) -> Run:
+    """Asks a run to stop; a queued one stops at once. Raises NotFound, and Conflict when it has ended."""
+    run = find(installation, public_id)
+    with installation.database.transaction() as session:
+        if _move(session, run.id, CANCELLED, at=installation.clock(), only_from=(QUEUED,)):
+            return run
+        asked = _update(
+            session, update(Run).where(Run.id == run.id, Run.state == RUNNING).values(cancel_requested=True)
+        )
+    if not asked:
+        raise Conflict(f"The run {run.public_id} has ended.")
+    return run
+
+
+def find(installation: Installation, text: str) -> Run:
+    """The run with this public id, or the only one whose id begins so. Raises NotFound and Conflict."""
+    wanted = text if text.startswith("run_") else f"run_{text}"
+    with installation.database.reading() as session:
+        found = session.scalars(select(Run).where(Run.public_id.startswith(wanted, autoescape=True)).limit(2)).all()
+    exact = [run for run in found if run.public_id == wanted] or list(found)
+    if not exact:
+        raise NotFound(f"There is no run {text}.", hint="`backup-cli list --runs` shows the runs.")
+    if len(exact) > 1:
+        raise Conflict(f"More than one run begins with {text}.", hint="Type more of the id.")
+    return exact[0]
+
+
+def listing(
+    installation: Installation,
+    *,
+    config_id: str | None = None,
+    kind: str | None = None,
+    state: str | None = None,
+    since: datetime | None = None,
+    limit: int = 50,
+) -> list[Run]:
+    """Runs, newest first; `since` compares with the time at which a run was asked for."""
+    query = select(Run).order_by(Run.id.desc()).limit(limit)
+    if config_id is not None:
+        query = query.where(Run.config_id == config_id)
+    if kind is not None:
+        query = query.where(Run.kind == kind)
+    if state is not None:
+        query = query.where(Run.state == state)
+    if since is not None:
+        query = query.where(Run.created_at >= since)
+    with installation.database.reading() as session:
+        return list(session.scalars(query))
+
+
+def problems(installation: Installation, run_id: int) -> list[RunProblem]:
+    """The kept problems of a run, in their order."""
+    with installation.database.reading() as session:
+        query = select(RunProblem).where(RunProblem.run_id == run_id).order_by(RunProblem.position)
+        return list(session.scalars(query))
+
+
+def _insert(installation: Installation, new: NewRun) -> Run:
+    now = installation.clock()
+    run = Run(
+        public_id=spell("run", new_id()),
+        kind=new.kind,
+        state=QUEUED,
+        config_id=new.config_id,
+        backup_id=new.backup_id,
+        type=new.type,
+        trigger=new.trigger,
+        identity=new.identity,
+        host=installation.host,
+        process=installation.process,
+        created_at=now,
+        arguments=dict(new.arguments),
+    )
+    with installation.database.transaction() as session:
+        session.add(run)
+        session.flush()
+        _move(session, run.id, RUNNING, at=now)
+        session.refresh(run)
+    return run
+
+
+def _move(
+    session: Session, run_id: int, to: str, *, at: datetime, only_from: Sequence[str] | None = None, **values: Any
+) -> bool:
+    """The only place where a run's state changes. Whether this call moved it: the row count says who won."""
+    if to == RUNNING:
+        values.update(started_at=at, heartbeat_at=at)
+    else:
+        values.update(finished_at=at)
+    allowed = _FROM[to] if only_from is None else only_from
+    moved = _update(session, update(Run).where(Run.id == run_id, Run.state.in_(allowed)).values(state=to, **values))
+    return moved == 1
+
+
+def _update(session: Session, statement: Any) -> int:
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def _declare_dead(session: Session, run: Run, *, at: datetime, silent_since: datetime) -> bool:
+    # It may have ended, or said that it lives, since it was looked at: look again, now that nobody else can write.
+    session.add(run)
+    session.refresh(run, with_for_update=True)
+    if run.state != RUNNING or not _is_dead(run, silent_since):
+        return False
+    moved = _move(
+        session,
+        run.id,
+        INTERRUPTED,
+        at=at,
+        error=f"The process that ran this on {run.host} ended without a word.",
+        hint="Start it again; what it had committed is safe.",
+        cause="interrupted",
+    )
+    session.refresh(run)
+    return moved
+
+
+def _is_dead(run: Run, silent_since: datetime) -> bool:
+    if run.heartbeat_at is None or run.heartbeat_at < silent_since:
+        return True
+    return run.process is not None and is_gone(run.process)
+
+
+def _active_of(installation: Installation, config_id: str | None) -> Run | None:
+    with installation.database.reading() as session:
+        query = select(Run).where(Run.config_id == config_id, Run.kind == "create", Run.state.in_(ACTIVE))
+        return session.scalars(query).first()
+
+
+def _cancel_flag(run_id: int) -> Any:
+    return select(Run.cancel_requested).where(Run.id == run_id)
+
+
+def _columns(counters: Counters) -> dict[str, int]:
+    return {
+        "items": counters.items,
+        "bytes_read": counters.bytes_read,
+        "bytes_stored": counters.bytes_stored,
+        "problem_count": counters.problems,
+    }
+
+
+def _add_problems(session: Session, run_id: int, found: Sequence[tuple[str, str, str]]) -> None:
+    rows = [
+        {"run_id": run_id, "position": number, "kind": kind, "path": _storable(path), "reason": _storable(reason)}
+        for number, (kind, path, reason) in enumerate(found[:KEPT_PROBLEMS])
+    ]
+    if rows:
+        session.execute(insert(RunProblem), rows)
+
+
+def _storable(text: str | None) -> str | None:
+    """File names of any bytes come with lone surrogates, and PostgreSQL stores no NUL: both are spelled out."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
