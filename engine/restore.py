@@ -49,8 +49,10 @@ class _FolderRestorer:
         *parents, last = _safe_parts(root.path)
         for name in parents:
             path += b"/" + name
-            self._push(above, _plain_folder(name, root.node), path)
-        self._descend(above, root.node._replace(name=last), root.path)
+            if not self._push(above, _plain_folder(name, root.node), path):
+                break
+        else:
+            self._descend(above, root.node._replace(name=last), root.path)
         while above:
             self._leave(above.pop())
         self.flush()
@@ -134,10 +136,13 @@ def restore_folders(
         _safe_parts(root.path)
     progress.phase("restore", expected=sum(root.bytes for root in wanted))
     target.open()
-    restorer = _FolderRestorer(reader, target, only, progress)
-    for root in wanted:
-        restorer.restore(root)
-    return target.close()
+    try:
+        restorer = _FolderRestorer(reader, target, only, progress)
+        for root in wanted:
+            restorer.restore(root)
+    finally:
+        target.close()
+    return target.restored
 
 
 def find(reader: BlobReader, manifest: Manifest, path: bytes) -> Node:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine import compress, crypto
-from engine.errors import Corrupt
+from engine.errors import Corrupt, Unavailable
 from engine.ids import random_bytes
 from engine.keyring import Keyring
 from engine.repository import box
@@ -57,7 +57,10 @@ class OpenPack:
     def __init__(self, keyring: Keyring, kind: int, suite: int, folder: Path) -> None:
         self.header = box.new_header(keyring, box.PACK_MAGIC, kind, suite)
         self.path = folder / random_bytes(16).hex()
-        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by finish or abandon
+        try:
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by finish or abandon
+        except OSError as error:
+            raise _unusable(self.path, error) from error
         self._hash = hashlib.sha256()
         self._entries: list[bytes] = []
         self.size = 0
@@ -94,10 +97,18 @@ class OpenPack:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._file.fileno(), view) :]
+        try:
+            while view:
+                view = view[os.write(self._file.fileno(), view) :]
+        except OSError as error:
+            raise _unusable(self.path, error) from error
         self._hash.update(data)
         self.size += len(data)
+
+
+def _unusable(path: Path, error: OSError) -> Unavailable:
+    folder, reason = path.parent.parent, os.strerror(error.errno or 0).lower()
+    return Unavailable(f"The scratch folder {folder} cannot be written: {reason}.", hint="Free some space there.")
 
 
 def decode_directory(directory: bytes, name: str) -> list[Entry]:

@@ -183,9 +183,8 @@ class Writer:
         self._stop()
         self.check()
         for (_, copies), open_packs in self._open_packs.items():
-            for open_pack in open_packs:
-                self._seal(open_pack, copies)
-        self._open_packs = {}
+            while open_packs:
+                self._seal(open_packs.pop(), copies)
         for copy in self._copies:
             copy.finish()
         self.check()
@@ -278,7 +277,11 @@ class Writer:
             raise Corrupt("A compressed blob did not decompress again.", hint="Check this machine's memory.")
         kind, suite = (box.DATA_PACK, self._suite) if type == pack.DATA else (box.TREE_PACK, self._suite or 1)
         open_pack = self._take(kind, suite, lacking)
-        stored = open_pack.append(id, type, codec, len(plain), payload)
+        try:
+            stored = open_pack.append(id, type, codec, len(plain), payload)
+        except BaseException:
+            open_pack.abandon()
+            raise
         with self._lock:
             self.new_bytes += len(plain)
             self.stored_bytes += stored
@@ -307,6 +310,10 @@ class Writer:
         return OpenPack(self._keyring, kind, suite, self._spool)
 
     def _seal(self, open_pack: OpenPack, copies: tuple[Copy, ...]) -> None:
-        sealed = SealedPack(open_pack.finish(), open_pack.path, len(copies))
+        try:
+            sealed = SealedPack(open_pack.finish(), open_pack.path, len(copies))
+        except BaseException:
+            open_pack.abandon()
+            raise
         for copy in copies:
             copy.send(sealed)

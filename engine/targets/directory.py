@@ -57,6 +57,7 @@ class DirectoryTarget:
         self._special = special
         self._lock = threading.Lock()
         self._root = -1
+        self._open_descriptors: set[int] = set()
 
     def describe(self) -> str:
         """For people."""
@@ -81,7 +82,7 @@ class DirectoryTarget:
         """Create the folder. Raises TargetError."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._root = self._kept(os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             raise TargetError(f"{self.path} cannot be made: {os.strerror(error.errno or 0)}.") from error
 
@@ -91,7 +92,7 @@ class DirectoryTarget:
         try:
             with suppress(FileExistsError):
                 os.mkdir(node.name, 0o700, dir_fd=above)
-            return Folder(node, path, os.open(node.name, _FOLDER_FLAGS, dir_fd=above))
+            return Folder(node, path, self._kept(os.open(node.name, _FOLDER_FLAGS, dir_fd=above)))
         except OSError as error:
             self.lose(path, error)
             return None
@@ -116,10 +117,12 @@ class DirectoryTarget:
         """Finish a file that has all its bytes, such as an empty one."""
         self._guard(file.path, lambda: self._complete(file), file)
 
-    def close(self) -> Restored:
-        """The counts of what was restored."""
-        os.close(self._root)
-        return self.restored
+    def close(self) -> None:
+        """Give up every descriptor, those of unfinished items too."""
+        with self._lock:
+            still_open, self._open_descriptors = self._open_descriptors, set()
+        for descriptor in still_open:
+            os.close(descriptor)
 
     def fail(self, file: OpenFile, error: OSError | EngineError) -> None:
         """Give up a file and remove what is there of it: a half file is worse than none."""
@@ -127,7 +130,7 @@ class DirectoryTarget:
             already, file.failed = file.failed, True
             descriptor, file.descriptor = file.descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            self._close(descriptor)
             with suppress(OSError):
                 os.unlink(file.node.name, dir_fd=file.folder.descriptor)
         if not already:
@@ -141,6 +144,16 @@ class DirectoryTarget:
         with self._lock:
             self.restored.lost += 1
         self._progress.problem("lost", os.fsdecode(path), reason)
+
+    def _kept(self, descriptor: int) -> int:
+        with self._lock:
+            self._open_descriptors.add(descriptor)
+        return descriptor
+
+    def _close(self, descriptor: int) -> None:
+        with self._lock:
+            self._open_descriptors.discard(descriptor)
+        os.close(descriptor)
 
     def _guard(self, path: bytes, action: Callable[[], None], file: OpenFile | None = None) -> None:
         """Carry out one step; its failure costs that item, unless the disk itself has failed."""
@@ -171,14 +184,15 @@ class DirectoryTarget:
 
     def _open(self, file: OpenFile) -> None:
         if file.descriptor < 0:
-            file.descriptor = os.open(file.node.name, _FILE_FLAGS, 0o600, dir_fd=file.folder.descriptor)
+            opened = os.open(file.node.name, _FILE_FLAGS, 0o600, dir_fd=file.folder.descriptor)
+            file.descriptor = self._kept(opened)
 
     def _complete(self, file: OpenFile) -> None:
         self._open(file)
         skipped = metadata.apply(file.node, file.descriptor, special=self._special)
         differing = metadata.differences(file.node, os.fstat(file.descriptor))
         descriptor, file.descriptor = file.descriptor, -1
-        os.close(descriptor)
+        self._close(descriptor)
         self._count(file.path, file.node.size, skipped + differing)
 
     def _finish_folder(self, folder: Folder) -> None:
@@ -186,7 +200,7 @@ class DirectoryTarget:
             skipped = metadata.apply(folder.node, folder.descriptor, special=self._special)
             differing = metadata.differences(folder.node, os.fstat(folder.descriptor))
         finally:
-            os.close(folder.descriptor)
+            self._close(folder.descriptor)
         for reason in skipped + differing:
             self._progress.problem("attribute", os.fsdecode(folder.path), reason)
 

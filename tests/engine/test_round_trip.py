@@ -17,6 +17,10 @@ from engine.progress import Silent
 from tests.support.repositories import Bench
 from tests.support.trees import make_tree, snapshot, write_file
 
+NAMES = st.binary(min_size=1, max_size=40).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -42,7 +46,7 @@ def test_an_odd_tree_comes_back_identical(bench: Bench, tmp_path: Path, seed: in
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.binary(min_size=1, max_size=40).filter(lambda n: b"/" not in n and b"\0" not in n and n not in (b".", b"..")), st.binary(max_size=5000), min_size=1, max_size=8))  # fmt: skip
+@given(st.dictionaries(NAMES, st.binary(max_size=5000), min_size=1, max_size=8))
 def test_any_names_and_any_bytes(tmp_path_factory: pytest.TempPathFactory, files: dict[bytes, bytes]) -> None:
     folder = tmp_path_factory.mktemp("property")
     bench, source = Bench(folder), folder / "source"

@@ -104,8 +104,8 @@ def test_a_blob_does_not_open_in_another_place(keyring: Keyring, tmp_path: Path)
     swapped[first.position : first.position + first.stored] = data[second.position : second.position + second.stored]
     header = box.read_header(keyring, data, box.PACK_MAGIC, "pack")
     moved = second._replace(position=first.position)
+    sealed = bytes(swapped[first.position : first.position + first.stored])
     with pytest.raises(Corrupt):
-        sealed = bytes(swapped[first.position : first.position + first.stored])
         pack.open_blob(header, moved, sealed, compress.Decompressor(), name="pack")
 
 

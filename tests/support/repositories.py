@@ -74,9 +74,17 @@ class Bench:
             changes["parent"] = head.manifest if head else None
         sources = [FilesSource(Config(str(folder))) for folder in folders]
         request: dict[str, Any] = {
-            "config_id": "test", "config": {"id": "test"}, "type": "incremental", "streams": streams, "folders": sources,
-            "suite": crypto.AES_256_GCM, "codec": compress.ZSTD, "tags": {}, "program": "test 1", "host": "here",
-        }  # fmt: skip
+            "config_id": "test",
+            "config": {"id": "test"},
+            "type": "incremental",
+            "streams": streams,
+            "folders": sources,
+            "suite": crypto.AES_256_GCM,
+            "codec": compress.ZSTD,
+            "tags": {},
+            "program": "test 1",
+            "host": "here",
+        }
         return backup(
             [("one", opened)],
             Request(**(request | changes)),

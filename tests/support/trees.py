@@ -10,10 +10,34 @@ from pathlib import Path
 
 # Names that have broken others: control characters, quotes, leading dashes, bytes that are no text, the longest.
 ODD_NAMES = [
-    b"plain.txt", b"with space", b"-rf", b"--help", b"new\nline", b"esc\x1b[31m", b"quote'\"`", b"semi;colon&", b"$HOME",
-    b"back\\slash", b"percent%20", b"*?[a-z]", b"\x80\xff\xfe", b"\xc3\xa9", b"e\xcc\x81", b"CASE", b"case", b"tab\there",
-    b".hidden", b"...", b"trailing ", b"trailing.", b"x" * 255, "файл".encode(), "文件".encode(), b"null", b"NaN",
-]  # fmt: skip
+    b"plain.txt",
+    b"with space",
+    b"-rf",
+    b"--help",
+    b"new\nline",
+    b"esc\x1b[31m",
+    b"quote'\"`",
+    b"semi;colon&",
+    b"$HOME",
+    b"back\\slash",
+    b"percent%20",
+    b"*?[a-z]",
+    b"\x80\xff\xfe",
+    b"\xc3\xa9",
+    b"e\xcc\x81",
+    b"CASE",
+    b"case",
+    b"tab\there",
+    b".hidden",
+    b"...",
+    b"trailing ",
+    b"trailing.",
+    b"x" * 255,
+    "файл".encode(),
+    "文件".encode(),
+    b"null",
+    b"NaN",
+]
 SNAPSHOT_FIELDS = ("kind", "mode", "uid", "gid", "size", "mtime", "content")
 
 

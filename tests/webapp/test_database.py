@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from tests.support.postgres import PostgresServer, fresh_database
+from tests.webapp.support import open_at_once
 from webapp import create_app
 from webapp.database import current_revision, open_database
 from webapp.errors import Unavailable
@@ -103,17 +104,10 @@ def test_up_from_empty_and_down_again(url: str) -> None:
     open_database(url).close()
 
 
-def _open(url: str, gate: object, results: object) -> None:
-    gate.wait()  # type: ignore[attr-defined]
-    database = open_database(url)
-    results.put(current_revision(database.engine))  # type: ignore[attr-defined]
-    database.close()
-
-
 def test_several_processes_may_open_an_empty_database_at_once(url: str) -> None:
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_open, args=(url, gate, results)) for _ in range(4)]
+    processes = [context.Process(target=open_at_once, args=(url, gate, results)) for _ in range(4)]
     for process in processes:
         process.start()
     found = [results.get(timeout=60) for _ in processes]
