@@ -97,7 +97,7 @@ def _hash_file(path: bytes) -> bytes:
 
 def _hash_stored(reader: BlobReader, node: Node) -> bytes:
     digest = hashlib.sha256()
-    for piece in reader.stream(node.content, node.size):
+    for piece in reader.file(node):
         digest.update(piece)
     return digest.digest()
 

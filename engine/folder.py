@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from engine import metadata
 from engine.errors import EngineError, SourceError
 from engine.model import content as contents
 from engine.model import tree
@@ -26,6 +27,8 @@ from engine.sources.files import Enter, FilesSource, Found
 _PART_MASK, _PART_NODES = 1023, 8192
 # Entries whose content is still on its way; beyond this the walk waits, so that a huge tree needs little memory.
 _WAITING_NODES = 20_000
+# Entries of one directory that are kept before the first part of its tree is written.
+_LARGE_DIRECTORY = 16_384
 
 
 @dataclass
@@ -40,19 +43,52 @@ class Counts:
     bytes: int = 0
 
 
+class _Earlier:
+    """The nodes of a directory in the parent restore point, met in the order of names, one at a time."""
+
+    def __init__(self, nodes: Iterator[Node]) -> None:
+        self._nodes = nodes
+        self._next: Node | None = None
+        self.has_skipped = False
+        self._advance()
+
+    def match(self, name: bytes) -> Node | None:
+        """The node of this name, if there was one. Names must be asked for in ascending order."""
+        while self._next is not None and self._next.name < name:
+            self.has_skipped = True
+            self._advance()
+        if self._next is None or self._next.name != name:
+            return None
+        found = self._next
+        self._advance()
+        return found
+
+    def is_used_up(self) -> bool:
+        """Whether every node was matched."""
+        return self._next is None and not self.has_skipped
+
+    def _advance(self) -> None:
+        """A record that cannot be read ends the series, which makes the files that follow new."""
+        try:
+            self._next = next(self._nodes, None)
+        except EngineError:
+            self._next, self.has_skipped = None, True
+
+
 @dataclass
 class _Directory:
-    """A directory whose entries are being collected. `before` holds its nodes in the parent restore point."""
+    """A directory whose entries are being collected, each with its node in the parent restore point."""
 
     node: Node
-    before: dict[bytes, Node]
-    before_ids: bytes
-    entries: list[tuple[Node, Pending | _Directory | None]] = field(default_factory=list)
-    ids: bytes = b""
+    before: Node | None
+    earlier: _Earlier
+    entries: list[tuple[Node, Pending | _Directory | None, Node | None]] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    is_changed: bool = False
 
 
 class FolderWriter:
-    """Stores folders with one writer. `parent` is the restore point whose unchanged files are taken over, if any."""
+    """Stores folders with one writer. `reader` reads the restore point whose unchanged files are taken over, if any."""
 
     def __init__(self, writer: Writer, progress: Progress, *, reader: BlobReader | None) -> None:
         self._writer = writer
@@ -61,7 +97,7 @@ class FolderWriter:
         self._stack: list[_Directory] = []
         self._waiting: deque[_Directory] = deque()
         self._waiting_nodes = 0
-        self._linked: dict[tuple[int, int], Pending] = {}
+        self._linked: dict[tuple[int, int], tuple[Node, Pending]] = {}
         self._present_bundle = b""
         self.counts = Counts()
         self._uids: set[int] = set()
@@ -87,7 +123,7 @@ class FolderWriter:
         _refuse_sudden_emptiness(source, counts, parent, self._progress)
         self._add_counts(counts)
         users, groups = _names(self._uids, self._gids)
-        node = root.node._replace(content=root.ids)
+        node = root.node._replace(content=b"".join(root.ids))
         return FilesRoot(source.root, node, counts.total, counts.bytes, users, groups)
 
     def _add_counts(self, counts: Counts) -> None:
@@ -95,46 +131,42 @@ class FolderWriter:
             setattr(self.counts, name, getattr(self.counts, name) + value)
 
     def _enter(self, node: Node, parent: FilesRoot | None) -> _Directory:
-        ids = b""
-        if self._stack:
-            old = self._stack[-1].before.get(node.name)
-            if old is not None and old.kind == tree.DIRECTORY:
-                ids = old.content or b""
-        elif parent is not None:
-            ids = parent.node.content or b""
+        before = self._stack[-1].earlier.match(node.name) if self._stack else (parent.node if parent else None)
+        if before is not None and before.kind != tree.DIRECTORY:
+            before = None
         self._own(node)
-        directory = _Directory(node, self._nodes_before(ids), ids)
+        nodes = self._reader.nodes(before.content) if self._reader and before and before.content else iter(())
+        directory = _Directory(node, before, _Earlier(nodes))
         if self._stack:
-            self._stack[-1].entries.append((node, directory))
+            self._stack[-1].entries.append((node, directory, before))
         self._stack.append(directory)
         return directory
-
-    def _nodes_before(self, ids: bytes) -> dict[bytes, Node]:
-        """The directory as it was; nothing when its record cannot be read, which makes its files new."""
-        if not ids or self._reader is None:
-            return {}
-        try:
-            return {node.name: node for node in self._reader.nodes(ids)}
-        except EngineError:
-            return {}
 
     def _add(self, found: Found) -> None:
         node, directory = found.node, self._stack[-1]
         self._own(node)
+        before = directory.earlier.match(node.name)
         if node.kind != tree.FILE:
-            directory.entries.append((node, None))
+            directory.entries.append((node, None, before))
         else:
-            self._add_file(found, directory)
+            self._add_file(found, directory, before)
         self._waiting_nodes += 1
+        if len(directory.entries) >= _LARGE_DIRECTORY:
+            self._writer.close_bundle()
+            self._flush(0)
+            self._write_parts(directory, is_end=False)
 
-    def _add_file(self, found: Found, directory: _Directory) -> None:
-        node, before = found.node, directory.before.get(found.node.name)
+    def _add_file(self, found: Found, directory: _Directory, before: Node | None) -> None:
+        node = found.node
         if before is not None and _same_file(before, node) and self._is_stored(before):
-            directory.entries.append((node._replace(content=before.content), None))
+            directory.entries.append((_taken_over(node, before), None, before))
             self._count(node, "unchanged")
             return
-        pending = self._linked.get(found.device_links) if found.device_links else None
-        if pending is None:
+        linked = self._linked.get(found.device_links) if found.device_links else None
+        if linked is not None:
+            first, pending = linked
+            node = node._replace(size=first.size, extras=first.extras)
+        else:
             try:
                 node, pending = self._read(found)
             except OSError as error:
@@ -142,8 +174,8 @@ class FolderWriter:
                 self._progress.problem("file", os.fsdecode(found.path), files.reason(error))
                 return
             if found.device_links:
-                self._linked[found.device_links] = pending
-        directory.entries.append((node, pending))
+                self._linked[found.device_links] = node, pending
+        directory.entries.append((node, pending, before))
         self._count(node, "new" if before is None else "changed")
 
     def _count(self, node: Node, what: str) -> None:
@@ -156,23 +188,41 @@ class FolderWriter:
         """Hand the file's bytes to the writer. A file that changed meanwhile is stored as it was read, and reported."""
         with open(files.open_file(found), "rb", buffering=0) as file:
             before = os.fstat(file.fileno())
+            extras = dict(found.node.extras or {})
+            if attributes := metadata.read_attributes(file.fileno()):
+                extras["x"] = attributes
             if before.st_size <= SMALL_FILE_BYTES:
                 data = os.read(file.fileno(), before.st_size + 1)
                 length = len(data)
                 pending: Pending = self._writer.add_small(data)
                 self._progress.advance(read=length)
+            elif holes := files.holes(file.fileno(), before):
+                extras["h"] = holes
+                pending, length = self._read_extents(file.fileno(), before.st_size, holes)
             else:
                 pending, length = self._writer.add_stream(file)
             after = os.fstat(file.fileno())
         if length != before.st_size or _stamp(before) != _stamp(after) or before.st_ino != found.node.inode:
             self._progress.problem("file", os.fsdecode(found.path), "changed while it was read")
-        return found.node._replace(size=length), pending
+        return found.node._replace(size=length, extras=dict(sorted(extras.items())) or None), pending
+
+    def _read_extents(self, file: int, size: int, holes: files.Holes) -> tuple[PendingChunks, int]:
+        """The data between the holes of a sparse file; chunks never reach across a hole. Returns the file's length."""
+        pending, position = PendingChunks(), 0
+        for start, length in (*holes, (size, 0)):
+            if start > position:
+                extent = files.Extent(file, position, start)
+                read = self._writer.add_stream(extent, into=pending)[1]
+                if read < start - position:
+                    return pending, position + read
+            position = start + length
+        return pending, size
 
     def _is_stored(self, node: Node) -> bool:
         """Whether every blob of a file that could be taken over is still at every destination."""
         content = node.content
         if content is None:
-            return node.size == 0
+            return True
         if content[0] == contents.BUNDLE:
             if content[1] != self._present_bundle:
                 if not self._writer.has(content[1]):
@@ -194,46 +244,65 @@ class FolderWriter:
             self._writer.close_bundle()
         while self._waiting and (self._waiting_nodes > limit or not limit):
             directory = self._waiting.popleft()
-            self._waiting_nodes -= sum(1 for _, what in directory.entries if not isinstance(what, _Directory))
-            directory.ids = self._write_tree(directory)
-            directory.entries, directory.before = [], {}
+            if not directory.earlier.is_used_up():
+                directory.is_changed = True
+            self._write_parts(directory, is_end=True)
 
-    def _write_tree(self, directory: _Directory) -> bytes:
-        nodes = list(self._finished(directory))
-        ids = contents.split_ids(directory.before_ids)
-        same = len(nodes) == len(directory.before) and all(directory.before.get(n.name) == n for n in nodes)
-        if ids and same and all(map(self._writer.has, ids)):
-            return directory.before_ids
-        return b"".join(self._writer.add_blob(pack.TREE, tree.encode(part)) for part in _parts(nodes))
-
-    def _finished(self, directory: _Directory) -> Iterator[Node]:
-        for node, what in directory.entries:
-            if what is None:
-                yield node
-            elif isinstance(what, _Directory):
-                yield node._replace(content=what.ids)
-            elif isinstance(what, PendingChunks):
-                if not what.is_ready or what.content is None:
-                    what.settle(self._writer.settle(what))
-                yield node._replace(content=what.content)
+    def _write_parts(self, directory: _Directory, *, is_end: bool) -> None:
+        """The tree of a directory, or of a very large one what can be written so far."""
+        nodes = [self._finished(directory, *entry) for entry in directory.entries]
+        directory.entries = []
+        self._waiting_nodes -= sum(1 for node in nodes if node.kind != tree.DIRECTORY)
+        if is_end and not directory.is_changed and not directory.ids and directory.before is not None:
+            ids = contents.split_ids(directory.before.content or b"")
+            if all(map(self._writer.has, ids)):
+                directory.ids = ids
+                return
+        for part, is_complete in _parts(nodes):
+            if is_complete or is_end:
+                directory.ids.append(self._writer.add_blob(pack.TREE, tree.encode(part)))
             else:
-                self._writer.wait(what)
-                yield node._replace(content=what.content)
+                directory.entries = [(node, None, node) for node in part]
+                self._waiting_nodes += sum(1 for node in part if node.kind != tree.DIRECTORY)
+
+    def _finished(
+        self, directory: _Directory, node: Node, what: Pending | _Directory | None, before: Node | None
+    ) -> Node:
+        """A node with its content, which is there or waited for; notes whether it differs from before."""
+        if isinstance(what, _Directory):
+            node = node._replace(content=b"".join(what.ids))
+        elif isinstance(what, PendingChunks):
+            if not what.is_ready or what.content is None:
+                what.settle(self._writer.settle(what))
+            node = node._replace(content=what.content)
+        elif what is not None:
+            self._writer.wait(what)
+            node = node._replace(content=what.content)
+        if node != before:
+            directory.is_changed = True
+        return node
 
     def _own(self, node: Node) -> None:
         self._uids.add(node.uid)
         self._gids.add(node.gid)
 
 
-def _parts(nodes: list[Node]) -> Iterator[list[Node]]:
+def _taken_over(node: Node, before: Node) -> Node:
+    """An unchanged file: content and attributes as before, which its change time vouches for; links as they are now."""
+    extras = {key: value for key, value in (before.extras or {}).items() if key != "l"} | (node.extras or {})
+    return node._replace(content=before.content, extras=dict(sorted(extras.items())) or None)
+
+
+def _parts(nodes: list[Node]) -> Iterator[tuple[list[Node], bool]]:
+    """The nodes cut at places that their names decide, and whether a part is complete or just the rest."""
     part: list[Node] = []
     for node in nodes:
         part.append(node)
         if not zlib.crc32(node.name) & _PART_MASK or len(part) >= _PART_NODES:
-            yield part
+            yield part, True
             part = []
     if part:
-        yield part
+        yield part, False
 
 
 def _same_file(before: Node, now: Node) -> bool:

@@ -8,19 +8,43 @@ import stat
 from engine.model import tree
 from engine.model.tree import Node
 
+_CAPABILITY = b"security.capability"
 _SET_IDS = stat.S_ISUID | stat.S_ISGID
 
 
-def apply(node: Node, descriptor: int, *, special: bool) -> list[str]:
-    """Owner, mode and times of an open file or directory. Returns what could not be put back, in words.
+def read_attributes(descriptor: int) -> dict[bytes, bytes]:
+    """The extended attributes of an open file, ACLs and capabilities among them; none where there is no such thing."""
+    try:
+        return {os.fsencode(name): os.getxattr(descriptor, name) for name in sorted(os.listxattr(descriptor))}
+    except OSError:
+        return {}
 
-    setuid and setgid of files are put back only with `special`. Raises OSError."""
+
+def _write_attributes(node: Node, descriptor: int, *, special: bool) -> list[str]:
+    skipped = []
+    for name, value in (node.extras or {}).get("x", {}).items():
+        if name == _CAPABILITY and not special:
+            skipped.append("capabilities were left out")
+            continue
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            shown = name.decode("utf-8", "backslashreplace")
+            skipped.append(f"the attribute {shown} was left out: {os.strerror(error.errno or 0).lower()}")
+    return skipped
+
+
+def apply(node: Node, descriptor: int, *, special: bool) -> list[str]:
+    """Owner, mode, attributes and times of an open file or directory. Returns what could not be put back, in words.
+
+    setuid, setgid and capabilities of files are put back only with `special`. Raises OSError."""
     skipped = own(node, descriptor)
     mode = node.mode
     if node.kind == tree.FILE and mode & _SET_IDS and not special:
         mode &= ~_SET_IDS
         skipped.append("setuid and setgid were left out")
     os.fchmod(descriptor, mode)
+    skipped += _write_attributes(node, descriptor, special=special)
     os.utime(descriptor, ns=(node.mtime, node.mtime))
     return skipped
 

@@ -43,7 +43,7 @@ class PiecePlan:
     def add(self, file: OpenFile) -> None:
         """Plan a file; a very large one is partly written at once."""
         content, size = file.node.content, file.node.size
-        if content is None and not size:
+        if content is None and not file.missing:
             self._target.complete(file)
         elif content is not None and content[0] == contents.BUNDLE:
             self._plan(content[1], _Piece(file, 0, content[2], size))
@@ -69,12 +69,17 @@ class PiecePlan:
                 raise
 
     def _add_chunks(self, file: OpenFile) -> None:
-        offset = 0
+        offset, holes = 0, iter(file.node.holes)
+        hole = next(holes, None)
         for chunk in self._reader.chunks(file.node.content):
+            while hole is not None and hole[0] == offset:
+                offset, hole = offset + hole[1], next(holes, None)
             self._plan(chunk.id, _Piece(file, offset, 0, chunk.length))
             offset += chunk.length
             if self.is_full:
                 self.run()
+        while hole is not None and hole[0] == offset:
+            offset, hole = offset + hole[1], next(holes, None)
         if offset != file.node.size:
             raise Corrupt(f"A file of {file.node.size} bytes is recorded with {offset} bytes of content.")
 

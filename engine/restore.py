@@ -103,7 +103,7 @@ class _FolderRestorer:
         if group in self._first_names:
             self._batch.links.append((self._first_names[group], node, folder))
             return
-        file = OpenFile(node, folder, node.size)
+        file = OpenFile(node, folder, node.size - sum(length for _, length in node.holes))
         if group:
             self._first_names[group] = file.path
         self._plan.add(file)

@@ -38,6 +38,11 @@ class Node(NamedTuple):
     content: Any = None
     extras: dict[str, Any] | None = None
 
+    @property
+    def holes(self) -> tuple[tuple[int, int], ...]:
+        """The holes of a sparse file as (offset, length) in bytes; its content leaves them out."""
+        return (self.extras or {}).get("h", ())
+
 
 def kind_of(mode: int) -> int:
     """The node kind for an `st_mode`."""

@@ -22,6 +22,7 @@ from engine.repository.repository import Repository
 
 # Plain bytes decoded ahead of a stream's consumer: enough to keep the threads busy, whatever the stream's size.
 _AHEAD_BYTES = 32 << 20
+_ZEROS_BYTES = 1 << 20
 THREADS = os.cpu_count() or 1
 
 
@@ -93,6 +94,21 @@ class BlobReader:
         if sent != size:
             raise Corrupt(f"Content of {size} bytes came back as {sent} bytes.")
 
+    def file(self, node: Node) -> Iterator[bytes]:
+        """All bytes of a file, holes as zeros. Raises Corrupt."""
+        if not node.holes:
+            yield from self.stream(node.content, node.size)
+            return
+        holes, position = deque(node.holes), 0
+        for plain in self.stream(node.content, node.size - sum(length for _, length in holes)):
+            while holes and holes[0][0] == position:
+                position += holes[0][1]
+                yield from _zeros(holes.popleft()[1])
+            position += len(plain)
+            yield plain
+        for _, length in holes:
+            yield from _zeros(length)
+
     def slice(self, content: Content, size: int, offset: int, length: int) -> Iterator[bytes]:
         """`length` bytes from `offset`, reading only the chunks that hold them."""
         position, end = 0, offset + length
@@ -151,6 +167,11 @@ class BlobReader:
             self._local.decompressor = Decompressor()
         made: Decompressor = self._local.decompressor
         return made
+
+
+def _zeros(length: int) -> Iterator[bytes]:
+    for start in range(0, length, _ZEROS_BYTES):
+        yield bytes(min(_ZEROS_BYTES, length - start))
 
 
 def open_reader(repository: Repository) -> BlobReader:

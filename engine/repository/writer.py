@@ -112,9 +112,9 @@ class Writer:
             self._send((self._store_bundle, self._bundle))
             self._bundle, self._bundle_bytes = [], 0
 
-    def add_stream(self, reader: Reader) -> tuple[PendingChunks, int]:
+    def add_stream(self, reader: Reader, *, into: PendingChunks | None = None) -> tuple[PendingChunks, int]:
         """Read a stream to its end. Returns its content to be and its length; raises what the reader raises."""
-        pending = PendingChunks()
+        pending = into or PendingChunks()
         segment, start = self._room()
         end, total, at_end = start, 0, False
         try:

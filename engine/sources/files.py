@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from engine import metadata
 from engine.errors import SourceError
 from engine.model import tree
 from engine.model.tree import Node
@@ -20,6 +21,7 @@ _CACHE_TAG, _CACHE_SIGNATURE = b"CACHEDIR.TAG", b"Signature: 8a477f597d28d172789
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Ancestors that keep their descriptor; those above are reached again through "..".
 _OPEN_ANCESTORS = 128
+_BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class FilesSource:
         levels = [_Level(self.root, descriptor, (status.st_dev, status.st_ino), iter(()))]
         try:
             levels[0].names = _names(descriptor)
-            yield Enter(_node(b"", status))
+            yield Enter(_with_attributes(_node(b"", status), descriptor))
             while levels:
                 yield from self._step(levels, status.st_dev, excluded, progress)
         finally:
@@ -114,7 +116,8 @@ class FilesSource:
             if not is_directory:
                 yield _found(name, status, level.descriptor, path)
             elif (below := self._descend(levels, name, path, status, progress)) is not None:
-                yield Enter(_node(name, status))
+                assert below.descriptor is not None
+                yield Enter(_with_attributes(_node(name, status), below.descriptor))
                 if self.config.one_file_system and status.st_dev != device:
                     below.names = iter(())
                 levels.append(below)
@@ -189,6 +192,44 @@ def open_file(found: Found) -> int:
     return os.open(found.node.name, flags, dir_fd=found.directory)
 
 
+Holes = tuple[tuple[int, int], ...]
+
+
+class Extent:
+    """The bytes of a file from `start` to `end`, as a reader."""
+
+    def __init__(self, file: int, start: int, end: int) -> None:
+        self._file = file
+        self._position = start
+        self._end = end
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """As Reader; 0 also when the file was cut meanwhile."""
+        count = os.preadv(self._file, [buffer[: self._end - self._position]], self._position)
+        self._position += count
+        return count
+
+
+def holes(file: int, status: os.stat_result) -> Holes:
+    """The holes of a sparse file as (offset, length) in bytes; none for a file that fills its blocks."""
+    size = status.st_size
+    if status.st_blocks * _BLOCK_BYTES >= size:
+        return ()
+    found, position = [], 0
+    while position < size:
+        try:
+            data = os.lseek(file, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a file system that cannot tell
+                return ()
+            data = size
+        if data > position:
+            found.append((position, min(data, size) - position))
+        position = os.lseek(file, data, os.SEEK_HOLE) if data < size else size
+    os.lseek(file, 0, os.SEEK_SET)
+    return tuple(found)
+
+
 def _names(descriptor: int) -> Iterator[bytes]:
     names = sorted(os.fsencode(name) for name in os.listdir(descriptor))
     if _CACHE_TAG in names and _is_cache(descriptor):
@@ -224,6 +265,11 @@ def _found(name: bytes, status: os.stat_result, directory: int, path: bytes) -> 
     elif node.kind in (tree.CHARACTER, tree.BLOCK):
         node = node._replace(content=(os.major(status.st_rdev), os.minor(status.st_rdev)))
     return Found(node, directory, path, None)
+
+
+def _with_attributes(node: Node, descriptor: int) -> Node:
+    attributes = metadata.read_attributes(descriptor)
+    return node._replace(extras={"x": attributes}) if attributes else node
 
 
 def _node(name: bytes, status: os.stat_result) -> Node:

@@ -24,6 +24,8 @@ from engine.sources.dump import DumpStream, archive_facts, table_fact
 if TYPE_CHECKING:
     import psycopg
 
+    Session = psycopg.Connection[tuple[Any, ...]]
+
 KIND = "postgres"
 # pg_dump waits this long for a table that somebody holds locked exclusively, then gives up with an error.
 LOCK_WAIT_MILLISECONDS = 600_000
@@ -61,7 +63,7 @@ class _Database:
     """One database of the entered source, with the session that holds its snapshot."""
 
     connection: Connection
-    session: psycopg.Connection[tuple[Any, ...]]
+    session: Session
     snapshot: str
     facts: dict[str, Any]
     expected: int
@@ -94,7 +96,7 @@ class PostgresSource:
             version, programs, size = "", None, 0
             unreadable: list[str] = []
             for name in names:
-                session = stack.enter_context(connect(self._connection.with_database(name)))
+                session = _closed_with(stack, connect(self._connection.with_database(name)))
                 server = catalog.server_version(session)
                 version = server.text
                 programs = find_dumper(server.number, pg_bin=self._pg_bin, path=self._path)
@@ -132,7 +134,7 @@ class PostgresSource:
         """The databases to dump."""
         if self._connection.database:
             return [self._connection.database]
-        session = stack.enter_context(connect_anywhere(self._connection))
+        session = _closed_with(stack, connect_anywhere(self._connection))
         with errors_in_words(self._connection):
             names = catalog.databases(session)
         if not names:
@@ -140,7 +142,7 @@ class PostgresSource:
         return names
 
     def _freeze(self, connection: Connection) -> _Database:
-        session = self._stack.enter_context(connect(connection))
+        session = _closed_with(self._stack, connect(connection))
         server = catalog.server_version(session)
         if self._programs is None:
             self._programs = find_dumper(server.number, pg_bin=self._pg_bin, path=self._path)
@@ -271,3 +273,10 @@ class PostgresEntry:
             for table in tables:
                 if table["rows"] is None:
                     table["rows"] = catalog.count_rows(session, table["schema"], table["name"])
+
+
+def _closed_with(stack: contextlib.ExitStack, session: Session) -> Session:
+    """The session, to be closed with the stack. As its own context manager it would commit first, and raise when the
+    server is gone by then; there is nothing to commit."""
+    stack.callback(session.close)
+    return session

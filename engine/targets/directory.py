@@ -189,6 +189,8 @@ class DirectoryTarget:
 
     def _complete(self, file: OpenFile) -> None:
         self._open(file)
+        if file.node.holes:
+            os.ftruncate(file.descriptor, file.node.size)
         skipped = metadata.apply(file.node, file.descriptor, special=self._special)
         differing = metadata.differences(file.node, os.fstat(file.descriptor))
         descriptor, file.descriptor = file.descriptor, -1

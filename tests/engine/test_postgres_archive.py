@@ -21,7 +21,13 @@ from tests.engine.pgfakes.archives import (
     table_block,
 )
 
-VERSIONS = [((1, 12, 0), "9.6.24"), ((1, 13, 0), "11.22"), ((1, 14, 0), "15.18"), ((1, 15, 0), "16.14"), ((1, 16, 0), "18.4")]
+VERSIONS = [
+    ((1, 12, 0), "9.6.24"),
+    ((1, 13, 0), "11.22"),
+    ((1, 14, 0), "15.18"),
+    ((1, 15, 0), "16.14"),
+    ((1, 16, 0), "18.4"),
+]
 ENCODING = Entry(1, "ENCODING", "", "ENCODING", definition="SET client_encoding = 'UTF8';\n")
 
 

@@ -87,7 +87,7 @@ def test_versions_are_asked_once_as_long_as_the_file_stays(tmp_path: Path) -> No
     assert version_of(tmp_path / "nothing") == ""
 
 
-def test_programs_of_installed_packages_are_found(postgres18: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_of_installed_packages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "VERSIONED_FOLDERS", ())
     assert find_dumper(V16, pg_bin=None, path="").major == 16
     assert find_dumper(V18, pg_bin=None, path="").major == 18

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -20,11 +22,29 @@ import sys, threading
 from cli.progress import watched
 from engine.errors import Cancelled
 from cli import exits
+
+def ready():
+    print("ready", flush=True)
+
+def polite():
+    ready()
+    while True:
+        progress.checkpoint()
+
+def deaf():
+    ready()
+    threading.Event().wait(600)
+
+def stubborn():
+    try:
+        deaf()
+    except KeyboardInterrupt:
+        print("no", flush=True)
+        threading.Event().wait(600)
+
 try:
     with watched(lambda text: print(text, file=sys.stderr, flush=True)) as progress:
-        print("ready", flush=True)
-        while True:
-            {step}
+        globals()[sys.argv[1]]()
 except Cancelled:
     sys.exit(exits.INTERRUPTED)
 except KeyboardInterrupt:
@@ -94,54 +114,48 @@ def test_a_line_comes_without_any_advance() -> None:
         assert seen.wait(60)
 
 
-def _patient(step: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PATIENT.format(step=step)],
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@contextmanager
+def patient(manner: str) -> Iterator[subprocess.Popen[str]]:
+    """A process at work that reacts to signals in its manner; it has begun when the block begins."""
+    command = [sys.executable, "-c", PATIENT, manner]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def _first_signal(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT) -> None:
+    process.send_signal(number)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "\n"
+    assert "Stopping in order" in process.stderr.readline()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_stops_in_order(number: signal.Signals) -> None:
-    process = _patient("progress.checkpoint()")
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Stopping in order" in errors
+    with patient("polite") as process:
+        _first_signal(process, number)
+        assert process.wait(60) == 130
 
 
 def test_the_second_signal_does_not_wait_for_a_checkpoint() -> None:
-    process = _patient("threading.Event().wait(0.01)")
-    assert process.stderr is not None
-    process.send_signal(signal.SIGINT)
-    while "Stopping in order" not in process.stderr.readline():
-        pass
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 99
+    with patient("deaf") as process:
+        _first_signal(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 99
 
 
 def test_the_third_signal_ends_the_process_at_once() -> None:
-    stubborn = "\n            ".join(
-        ["try: threading.Event().wait(60)", "except KeyboardInterrupt: print('no', flush=True)"]
-    )
-    process = _patient(stubborn)
-    assert process.stderr is not None
-    assert process.stdout is not None
-    process.send_signal(signal.SIGINT)
-    while "Stopping in order" not in process.stderr.readline():
-        pass
-    process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == "no\n"
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    with patient("stubborn") as process:
+        _first_signal(process)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "no\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 @pytest.mark.parametrize(

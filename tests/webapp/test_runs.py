@@ -8,6 +8,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -122,23 +123,23 @@ def test_processes_that_start_at_once(installation: Installation) -> None:
 def test_threads_that_end_one_run_at_once(installation: Installation) -> None:
     for _ in range(5):
         run = runs.start(installation, CREATE)
-        gate = threading.Barrier(len(ENDED))
-        won: list[str] = []
-        states = iter(ENDED)
-        lock = threading.Lock()
-
-        def attempt(
-            run: Run = run, gate: threading.Barrier = gate, won: list[str] = won, states: object = states
-        ) -> None:
-            with lock:
-                state = next(states)  # type: ignore[call-overload]
-            gate.wait()
-            if runs.finish(installation, run.id, Outcome(state, error=state)):
-                won.append(state)
-
-        _together(len(ENDED), attempt)
+        won = _end_at_once(installation, run)
         found = runs.find(installation, run.public_id)
         assert won == [found.state] == [found.error]
+
+
+def _end_at_once(installation: Installation, run: Run) -> list[str]:
+    """One thread for each final state; those whose call says that it moved the run."""
+    gate = threading.Barrier(len(ENDED))
+    won: list[str] = []
+
+    def attempt(state: str) -> None:
+        gate.wait()
+        if runs.finish(installation, run.id, Outcome(state, error=state)):
+            won.append(state)
+
+    _run_all([threading.Thread(target=attempt, args=(state,)) for state in ENDED])
+    return won
 
 
 def test_a_silent_run_is_interrupted_and_the_next_one_works(installation: Installation, hands: Hands) -> None:
@@ -254,8 +255,11 @@ def test_the_state_is_written_in_one_place() -> None:
     assert len(writers) == 1, writers
 
 
-def _together(count: int, work: object) -> None:
-    threads = [threading.Thread(target=work) for _ in range(count)]  # type: ignore[arg-type]
+def _together(count: int, work: Callable[[], None]) -> None:
+    _run_all([threading.Thread(target=work) for _ in range(count)])
+
+
+def _run_all(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:

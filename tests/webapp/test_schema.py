@@ -194,4 +194,5 @@ def test_there_are_three_examples_and_they_are_valid() -> None:
 def test_the_default_documents_are_valid() -> None:
     for backup_type in ("full", "database", "files"):
         for environment in ({}, {"AWS_S3_BUCKET": "b", "AWS_REGION": "r"}, dict.fromkeys(FOLDER_VARIABLES, "/x")):
-            validate(default_document(backup_type, environment))
+            typed = default_document(backup_type, environment)
+            assert validate(typed)["type"] == backup_type
