@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import crypto
-from engine.errors import EngineError, RepositoryError, SourceError, Unavailable
+from engine.errors import Cancelled, EngineError, RepositoryError, SourceError, Unavailable
 from engine.folder import Counts, FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
 from engine.progress import Progress
 from engine.repository.copy import Copy
+from engine.repository.heal import catch_up
 from engine.repository.reader import BlobReader
 from engine.repository.repository import Head, Repository
 from engine.repository.session import Session
@@ -124,6 +125,7 @@ def backup(
         )
         try:
             writer.check()
+            _catch_up(copies, request, watch)
             parent = _parent(copies, request)
             roots, counts = _store(writer, request, parent, watch)
             watch.phase("finish")
@@ -152,6 +154,20 @@ def backup(
             host=request.host,
         )
         return _commit(copies, manifest, request, writer.stored_bytes)
+
+
+def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch) -> None:
+    """Give each destination the restore points that it missed. What fails now is tried again by the next run."""
+    for copy in copies:
+        for other in copies:
+            if copy is other or not (copy.is_alive and other.is_alive):
+                continue
+            try:
+                catch_up(other.repository, copy, request.config_id, progress=watch)
+            except Cancelled:
+                raise
+            except EngineError as error:
+                watch.problem("destination", copy.name, f"still lacks earlier restore points: {error.message}")
 
 
 def _store(

@@ -192,7 +192,7 @@ class FolderWriter:
             if attributes := metadata.read_attributes(file.fileno()):
                 extras["x"] = attributes
             if before.st_size <= SMALL_FILE_BYTES:
-                data = os.read(file.fileno(), before.st_size + 1)
+                data = os.read(file.fileno(), before.st_size)
                 length = len(data)
                 pending: Pending = self._writer.add_small(data)
                 self._progress.advance(read=length)
@@ -200,7 +200,7 @@ class FolderWriter:
                 extras["h"] = holes
                 pending, length = self._read_extents(file.fileno(), before.st_size, holes)
             else:
-                pending, length = self._writer.add_stream(file)
+                pending, length = self._writer.add_stream(files.Extent(file.fileno(), 0, before.st_size))
             after = os.fstat(file.fileno())
         if length != before.st_size or _stamp(before) != _stamp(after) or before.st_ino != found.node.inode:
             self._progress.problem("file", os.fsdecode(found.path), "changed while it was read")
@@ -216,6 +216,8 @@ class FolderWriter:
                 if read < start - position:
                     return pending, position + read
             position = start + length
+        if not pending.entries:
+            pending.settle(None)
         return pending, size
 
     def _is_stored(self, node: Node) -> bool:

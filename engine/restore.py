@@ -196,4 +196,4 @@ def _safe_parts(path: bytes) -> list[bytes]:
 
 def _plain_folder(name: bytes, like: Node) -> Node:
     """A directory above a restored folder, of which nothing is known but its name."""
-    return like._replace(name=name, mode=_PLAIN_FOLDER_MODE, content=b"")
+    return like._replace(name=name, mode=_PLAIN_FOLDER_MODE, content=b"", extras=None)

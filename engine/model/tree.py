@@ -41,7 +41,8 @@ class Node(NamedTuple):
     @property
     def holes(self) -> tuple[tuple[int, int], ...]:
         """The holes of a sparse file as (offset, length) in bytes; its content leaves them out."""
-        return (self.extras or {}).get("h", ())
+        found: tuple[tuple[int, int], ...] = (self.extras or {}).get("h", ())
+        return found
 
 
 def kind_of(mode: int) -> int:

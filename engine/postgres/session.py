@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, SourceError
@@ -22,6 +23,81 @@ NO_PASSWORD_FILE = "/nonexistent/holdfast/pgpass"
 # A snapshot is held for as long as the dump takes, whatever limits the server or the role has.
 UNLIMITED = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 TRANSACTION_TIMEOUT_SINCE = 170000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the text of an error holds, and how we say it. `transient`: trying again makes sense."""
+
+    fragments: tuple[str, ...]
+    message: str
+    hint: str
+    transient: bool = False
+
+
+# The first that fits is taken, so the most specific come first. A server that speaks another language than English is
+# quoted in its own words.
+KNOWN = (
+    Failure(
+        ("password authentication failed", "no password supplied", "authentication failed"),
+        "The database server at {place} refuses the password of {user}.",
+        "Check user and password in the database URL; write special characters percent-encoded.",
+    ),
+    Failure(
+        ("too many clients", "too many connections", "connection slots"),
+        "The database server at {place} has no connection left for us.",
+        "Try later, or raise max_connections or the limit of the role or database.",
+        transient=True,
+    ),
+    Failure(
+        ("certificate file", "private key file"),
+        "A TLS file for the database server at {place} cannot be used.",
+        "Check the paths and permissions of sslrootcert, sslcert and sslkey.",
+    ),
+    Failure(
+        ("certificate verify failed", "server certificate", "root certificate"),
+        "The certificate of the database server at {place} is not trusted.",
+        "Check sslrootcert and that the certificate names this host.",
+    ),
+    Failure(
+        ("does not support ssl", "ssl error", "no encryption", "requires ssl", "ssl off", "sslmode"),
+        "The database server at {place} and sslmode {sslmode} do not fit together.",
+        "Set sslmode to what the server offers (disable, require, verify-full).",
+    ),
+    Failure(
+        ("no pg_hba.conf entry", "pg_hba.conf rejects"),
+        "The database server at {place} does not let {user} in from this host.",
+        "Allow it in the server's pg_hba.conf.",
+    ),
+    Failure(
+        ("translate host name", "name or service not known", "failed to resolve", "no address associated"),
+        "The database server's name {host} is not known.",
+        "Check the host in the database URL.",
+        transient=True,
+    ),
+    Failure(
+        ("starting up", "shutting down", "not yet accepting", "recovery mode"),
+        "The database server at {place} is starting or stopping.",
+        "Try again in a moment.",
+        transient=True,
+    ),
+    Failure(
+        ("connection refused", "timeout expired", "timed out", "no such file or directory", "no route", "unreachable"),
+        "No database server answers at {place}.",
+        "Check that it runs and that host and port are right.",
+        transient=True,
+    ),
+    Failure(
+        ('database "{database}" does not exist',),
+        "There is no database “{database}” at {place}.",
+        "Check the name in the database URL.",
+    ),
+    Failure(
+        ('role "{user}" does not exist',),
+        "The database server at {place} knows no role {user}.",
+        "Check the user in the database URL.",
+    ),
+)
 
 
 def connect(connection: Connection, *, error: type[EngineError] = SourceError) -> psycopg.Connection[tuple[Any, ...]]:
@@ -74,101 +150,18 @@ def errors_in_words(connection: Connection, *, error: type[EngineError] = Source
 def translate(failure: Exception, connection: Connection, *, error: type[EngineError] = SourceError) -> EngineError:
     """The server's or libpq's words as one sentence with a hint, the password taken out."""
     text = _flatten(str(failure), connection)
+    names = {
+        "place": _place(connection),
+        "host": connection.host,
+        "user": connection.user or _own_name(),
+        "database": connection.database,
+        "sslmode": connection.sslmode,
+    }
     lower = text.lower()
-    place = _place(connection)
-    for fragments, message, hint, transient in _known(connection, place):
-        if any(fragment in lower for fragment in fragments):
-            return error(message, hint=hint, transient=transient)
-    return error(f"The database server at {place} refused: {text}.", hint="See the server's log.")
-
-
-def _known(connection: Connection, place: str) -> tuple[tuple[tuple[str, ...], str, str, bool], ...]:
-    """(what the text holds, message, hint, whether trying again makes sense), the most specific first."""
-    database = connection.database
-    user = connection.user or _own_name()
-    return (
-        (
-            ("password authentication failed", "no password supplied", "authentication failed"),
-            f"The database server at {place} refuses the password of {user}.",
-            "Check user and password in the database URL; write special characters percent-encoded.",
-            False,
-        ),
-        (
-            ("too many clients", "too many connections", "connection slots"),
-            f"The database server at {place} has no connection left for us.",
-            "Try later, or raise max_connections or the limit of the role or database.",
-            True,
-        ),
-        (
-            ("certificate file", "private key file"),
-            f"A TLS file for the database server at {place} cannot be used.",
-            "Check the paths and permissions of sslrootcert, sslcert and sslkey.",
-            False,
-        ),
-        (
-            ("certificate verify failed", "server certificate", "root certificate"),
-            f"The certificate of the database server at {place} is not trusted.",
-            "Check sslrootcert and that the certificate names this host.",
-            False,
-        ),
-        (
-            (
-                "does not support ssl",
-                "ssl error",
-                "no encryption",
-                "requires ssl",
-                "ssl off",
-                "ssl is not enabled",
-                "sslmode",
-            ),
-            f"The database server at {place} and sslmode {connection.sslmode} do not fit together.",
-            "Set sslmode to what the server offers (disable, require, verify-full).",
-            False,
-        ),
-        (
-            ("no pg_hba.conf entry", "pg_hba.conf rejects"),
-            f"The database server at {place} does not let {user} in from this host.",
-            "Allow it in the server's pg_hba.conf.",
-            False,
-        ),
-        (
-            ("translate host name", "name or service not known", "failed to resolve", "no address associated"),
-            f"The database server's name {connection.host} is not known.",
-            "Check the host in the database URL.",
-            True,
-        ),
-        (
-            ("starting up", "shutting down", "not yet accepting", "recovery mode"),
-            f"The database server at {place} is starting or stopping.",
-            "Try again in a moment.",
-            True,
-        ),
-        (
-            (
-                "connection refused",
-                "timeout expired",
-                "timed out",
-                "no such file or directory",
-                "no route",
-                "unreachable",
-            ),
-            f"No database server answers at {place}.",
-            "Check that it runs and that host and port are right.",
-            True,
-        ),
-        (
-            (f'database "{database}" does not exist'.lower(),),
-            f"There is no database “{database}” at {place}.",
-            "Check the name in the database URL.",
-            False,
-        ),
-        (
-            (f'role "{user}" does not exist'.lower(),),
-            f"The database server at {place} knows no role {user}.",
-            "Check the user in the database URL.",
-            False,
-        ),
-    )
+    for known in KNOWN:
+        if any(fragment.format(**names).lower() in lower for fragment in known.fragments):
+            return error(known.message.format(**names), hint=known.hint, transient=known.transient)
+    return error(f"The database server at {names['place']} refused: {text}.", hint="See the server's log.")
 
 
 def _keywords(connection: Connection) -> dict[str, Any]:

@@ -74,6 +74,16 @@ class Copy:
         """Hand over a finished pack; waits when the destination is behind."""
         self._packs.put(sealed)
 
+    def put_copy(self, info: PackInfo, data: bytes) -> None:
+        """Store a pack that another destination has, before the run sends packs of its own. Raises StorageError."""
+        self._put(info, data)
+
+    def write_index(self) -> None:
+        """Publish an index of the packs that were confirmed since the last one. Raises StorageError."""
+        if self._unindexed:
+            self.repository.write_index(self._unindexed)
+            self._unindexed = []
+
     def finish(self) -> None:
         """Wait until every pack is confirmed and indexed."""
         self._packs.put(None)
@@ -87,7 +97,7 @@ class Copy:
         while (sealed := self._packs.get()) is not None:
             try:
                 if self.is_alive:
-                    self._put(sealed)
+                    self._put(sealed.info, sealed.path)
             except EngineError as error:
                 self.fail(error)
             except Exception as error:  # noqa: BLE001 - a thread's fault must end the copy, not hang the run
@@ -96,22 +106,17 @@ class Copy:
                 sealed.release()
         if self.is_alive:
             try:
-                self._write_index()
+                self.write_index()
             except EngineError as error:
                 self.fail(error)
 
-    def _put(self, sealed: SealedPack) -> None:
-        storage, name = self.repository.storage, layout.pack(sealed.info.name)
+    def _put(self, info: PackInfo, data: bytes | Path) -> None:
+        storage, name = self.repository.storage, layout.pack(info.name)
         with suppress(AlreadyExists):
-            storage.put(name, sealed.path)
-        if storage.stat(name).size != sealed.info.size:
+            storage.put(name, data)
+        if storage.stat(name).size != info.size:
             raise Corrupt(f"{name} arrived at {self.name} with another size.", name=name)
-        self.table.add(sealed.info)
-        self._unindexed.append(sealed.info)
+        self.table.add(info)
+        self._unindexed.append(info)
         if len(self._unindexed) >= _PACKS_PER_INDEX:
-            self._write_index()
-
-    def _write_index(self) -> None:
-        if self._unindexed:
-            self.repository.write_index(self._unindexed)
-            self._unindexed = []
+            self.write_index()

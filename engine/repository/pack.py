@@ -158,6 +158,15 @@ def read_trailer(tail: bytes | memoryview, size: int, name: str) -> tuple[int, i
     return position, length, plain_length
 
 
+def info_of(keyring: Keyring, name: bytes, data: bytes) -> PackInfo:
+    """The description of a whole pack in memory. Raises Corrupt, WrongKey."""
+    shown = f"pack {name.hex()}"
+    header = box.read_header(keyring, data, box.PACK_MAGIC, shown)
+    position, length, plain_length = read_trailer(data[-TRAILER_BYTES:], len(data), shown)
+    directory = open_directory(header, position, data[position : position + length], plain_length, shown)
+    return PackInfo(name, len(data), header.raw, directory)
+
+
 def open_directory(header: Header, position: int, sealed: bytes | memoryview, plain_length: int, name: str) -> bytes:
     """The directory's plaintext. Raises Corrupt."""
     bound = header.bound(position, DIRECTORY, compress.NONE, plain_length)

@@ -88,6 +88,14 @@ class Repository:
         """Identities of all restore points here."""
         return [layout.last_part(item.name) for item in self.storage.list(layout.MANIFESTS)]
 
+    def removed_ids(self) -> set[bytes]:
+        """Restore points that were removed here lawfully, from their tombstones. Raises Corrupt."""
+        removed = set()
+        for item in self.storage.list(layout.TOMBSTONES):
+            plain = box.open_box(self.keyring, box.TOMBSTONE, self.storage.get(item.name), item.name)
+            removed.add(msgpack.unpackb(plain)["manifest"])
+        return removed
+
     def seal_manifest(self, manifest: Manifest) -> bytes:
         """The bytes of a manifest object; the same ones go to every destination."""
         return box.seal_box(self.keyring, box.MANIFEST, manifests.encode(manifest), self.suite)

@@ -85,17 +85,14 @@ class PostgresTarget:
     def receive(self, facts: dict[str, Any], chunks: Iterable[bytes], *, tables: Selection | None = None) -> None:
         """Creates the database and restores the stream into it, or with `tables` the pieces that this selection's
         `ranges` name. Raises TargetError and whatever `chunks` raises; then the new database is gone again."""
-        with self._maintenance() as session:
-            plan = self._plan(session, facts, tables)
-            self._warnings = [*plan.warnings, *create(session, self._connection, facts, owner=plan.owner)]
-        self._created = True
-        with (
-            self._dropped_on_failure(),
-            credentials(self._connection, self._scratch) as login,
-            self._start(login, plan, tables) as child,
-        ):
-            self._feed(child, chunks)
-            self._warnings += child.warnings()
+        with self._dropped_on_failure():
+            with self._maintenance() as session:
+                plan = self._plan(session, facts, tables)
+                self._warnings = [*plan.warnings, *create(session, self._connection, facts, owner=plan.owner)]
+                self._created = True
+            with credentials(self._connection, self._scratch) as login, self._start(login, plan, tables) as child:
+                self._feed(child, chunks)
+                self._warnings += child.warnings()
         self._restored = (facts, tables, plan)
 
     def finish(self) -> DatabaseReport:
@@ -136,10 +133,12 @@ class PostgresTarget:
 
     @contextlib.contextmanager
     def _dropped_on_failure(self) -> Iterator[None]:
-        """On any exception in the block the new database is dropped, and an engine's error says so."""
+        """On any exception in the block the database, if we made it, is dropped, and an engine's error says so."""
         try:
             yield
         except BaseException as failure:
+            if not self._created:
+                raise
             outcome = f"The new database “{self._connection.database}” could not be dropped: drop it yourself."
             with contextlib.suppress(EngineError):
                 with self._maintenance() as session:

@@ -1,4 +1,4 @@
-"""What file systems hold beyond plain files: attributes, ACLs, holes, devices, many names, and directories without end."""
+"""What file systems hold beyond plain files: attributes, ACLs, holes, devices, many names, huge directories."""
 
 from __future__ import annotations
 
@@ -153,8 +153,10 @@ def test_one_name_of_several_restores_alone(bench: Bench, tmp_path: Path) -> Non
 def test_large_directories_are_written_in_parts(
     bench: Bench, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit is lowered so that a few thousand files stand for a million."""
+    """The limits are lowered so that a few thousand files stand for a million."""
     monkeypatch.setattr(folder, "_LARGE_DIRECTORY", 300)
+    monkeypatch.setattr(folder, "_PART_MASK", 31)
+    monkeypatch.setattr(folder, "_PART_NODES", 100)
     source, rng = tmp_path / "source", random.Random(seed)
     for number in range(2500):
         (source / f"{number:05}").write_bytes(b"%d" % number)

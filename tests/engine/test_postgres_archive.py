@@ -82,14 +82,14 @@ def test_splits_do_not_matter(data: st.DataObject) -> None:
 def test_cut_at_any_byte_it_is_refused(version: tuple[int, int, int], client: str) -> None:
     data = archive(sample(), version=version, client=client)
     for length in range(len(data)):
-        with pytest.raises(SourceError, match="pg_dump|not complete|belong"):
+        with pytest.raises(SourceError, match=r"pg_dump did not finish|belong"):
             read(data[:length])
 
 
 def test_bytes_behind_the_end_are_refused() -> None:
     data = archive(sample())
     for tail in (b"\x00", b"\x01" * 6, rows_block(20, [b"1\n"]), rows_block(99, []), rows_block(8, [])):
-        with pytest.raises(SourceError, match="do not belong|twice"):
+        with pytest.raises(SourceError, match=r"do not belong|twice"):
             read(data + tail)
 
 
@@ -112,9 +112,10 @@ def test_chunks_of_several_rows_are_counted_as_pg_dump_19_writes_them() -> None:
 
 
 def test_a_table_whose_text_ends_in_another_way_has_unknown_rows() -> None:
-    data = archive([ENCODING, Entry(5, "TABLE DATA", "public", "t", table_block(5, [b"1\n", b"2\n", b"the end\n"]))])
-    found = read(data)
-    assert [block.rows for block in found.blocks] == [None]
+    odd = Entry(5, "TABLE DATA", "public", "t", table_block(5, [b"1\n", b"2\n", b"the end\n"]))
+    usual = Entry(6, "TABLE DATA", "public", "u", rows_block(6, [b"a row of some length\n"] * 20))
+    found = read(archive([ENCODING, odd, usual]))
+    assert [block.rows for block in found.blocks] == [None, 20]
     assert not found.rows_known
 
 

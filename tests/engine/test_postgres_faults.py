@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from engine.errors import Cancelled, EngineError, SourceError, TargetError
 from engine.postgres.connection import parse_url
 from engine.targets.postgres import PostgresTarget
 from tests.engine.pgfakes import fakes
-from tests.engine.pgfakes.use import Impatient, dump, dumps, restore, source, target
+from tests.engine.pgfakes.use import Impatient, dump, dumps, read, restore, source, target
 from tests.support.postgres import PASSWORD, PostgresServer, fresh_database
 
 BROKEN_DUMPS = {
@@ -51,9 +52,8 @@ def test_a_fault_of_one_run_does_not_touch_the_next(postgres: PostgresServer, da
     with source(postgres.url(database), tmp_path / "scratch", pg_bin=folder) as entered:
         (entry,) = entered.entries(Impatient(looks=99))
         for _ in range(2):
-            with pytest.raises(SourceError), entry.open() as reader:
-                while reader.readinto(memoryview(bytearray(1 << 20))):
-                    pass
+            with pytest.raises(SourceError):
+                read(entry)
         with pytest.raises(AssertionError, match="only after the stream ended well"):
             entry.facts()
     assert sum(dump(postgres.url(database), tmp_path / "scratch").rows().values()) == 45_000
@@ -69,13 +69,45 @@ def test_a_dump_that_hangs_is_killed_when_we_stop(postgres: PostgresServer, data
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_a_dump_that_does_not_end_after_its_output_is_a_failure(
+    postgres: PostgresServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.sources.dump.ENDING_SECONDS", 1.0)
+    folder = fakes.around(postgres.bin, tmp_path / "bin", pg_dump="lingers")
+    with pytest.raises(SourceError, match="closed its output but did not end"):
+        dump(postgres.url(database), tmp_path / "scratch", pg_bin=folder)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_connection_that_breaks_in_the_middle_is_a_failure(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    with source(postgres.url(database), tmp_path) as entered:
+        (entry,) = entered.entries(Impatient(looks=99))
+        stack = contextlib.ExitStack()
+        reader = stack.enter_context(entry.open())
+        assert reader.readinto(memoryview(bytearray(100)))
+        # The rest does not fit into the pipe, so the server is in the middle of a table.
+        broken = postgres.query(
+            "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND query ~ '^COPY'",
+            (database,),
+        )  # fmt: skip
+        assert broken == [(True,)]
+        while reader.readinto(memoryview(bytearray(1 << 20))):
+            pass
+        with pytest.raises(SourceError, match=r"pg_dump failed \(exit status 1\)"):
+            stack.close()
+
+
 def test_an_exception_of_the_reader_ends_pg_dump(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
     with source(postgres.url(database), tmp_path) as entered:
         (entry,) = entered.entries(Impatient(looks=99))
-        with pytest.raises(ZeroDivisionError), entry.open() as reader:
-            reader.readinto(memoryview(bytearray(100)))
-            process = Path("/proc") / str(reader.pid)
-            assert process.exists()
+        stack = contextlib.ExitStack()
+        reader = stack.enter_context(entry.open())
+        reader.readinto(memoryview(bytearray(100)))
+        process = Path("/proc") / str(reader.pid)
+        assert process.exists()
+        with pytest.raises(ZeroDivisionError), stack:
             raise ZeroDivisionError
         assert not process.exists()
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +118,7 @@ def test_a_snapshot_whose_session_ended_is_a_failure(postgres: PostgresServer, d
         postgres.query(
             "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,)
         )
-        with pytest.raises(SourceError, match="pg_dump failed.*snapshot"):
+        with pytest.raises(SourceError, match=r"pg_dump failed.*snapshot"):
             list(dumps(entered))
 
 
@@ -147,7 +179,7 @@ def test_clients_older_than_the_server_are_refused(
 def test_a_scratch_folder_that_is_gone_is_named(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
     entered = source(postgres.url(database), tmp_path / "scratch")
     (tmp_path / "scratch").rmdir()
-    with pytest.raises(EngineError, match="scratch folder .* cannot be used"):
+    with pytest.raises(EngineError, match=r"scratch folder .* cannot be used"):
         entered.__enter__()
 
 
@@ -179,6 +211,18 @@ def test_a_broken_restore_is_refused_and_its_database_dropped(
     assert "The new database “broken restore” was dropped again." in str(caught.value)
     assert postgres.databases() == before
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_pg_restore_is_not_given_the_password_either(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
+    made = dump(postgres.url(database), tmp_path / "scratch")
+    folder = fakes.around(postgres.bin, tmp_path / "bin", pg_restore="records")
+    restore(made, target(postgres, "quiet", tmp_path / "scratch", pg_bin=folder))
+    postgres.drop_database("quiet")
+    command = (folder / "cmdline").read_text().splitlines()
+    assert {"--exit-on-error", "--no-password"} < set(command)
+    assert any(argument.startswith("--dbname=host='127.0.0.1'") for argument in command)
+    assert PASSWORD not in (folder / "cmdline").read_text() + (folder / "environ").read_text()
+    assert (folder / "passfile").read_text().split()[0] == "600"
 
 
 def _encoded(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -120,6 +121,14 @@ def test_a_name_that_is_a_connection_string_is_only_a_name(postgres: PostgresSer
         dump(postgres.url(EVIL), tmp_path)
 
 
+def test_a_server_is_reached_by_its_unix_socket(postgres: PostgresServer, tmp_path: Path) -> None:
+    with fresh_database(postgres) as name:
+        postgres.query(name, "CREATE TABLE t AS SELECT 1 AS v")
+        login = postgres.url(name).removeprefix("postgresql://").partition("@")[0]
+        url = f"postgresql://{login}@/{name}?host={postgres.socket_folder}&port={postgres.port}"
+        assert dump(url, tmp_path).rows() == {"public.t": 1}
+
+
 def test_excluded_tables_and_data_are_left_out(server: PostgresServer, sample: str, tmp_path: Path) -> None:
     made = dump(server.url(sample), tmp_path, exclude_tables=("events*", "orders"), exclude_table_data=("narrow",))
     assert not {"public.events_2025", "public.orders", "public.narrow"} & made.rows().keys()
@@ -162,12 +171,15 @@ def test_a_running_dump_shows_no_password_and_needs_its_file_no_more(
     with source(server.url(sample), tmp_path) as entered:
         (entry,) = entered.entries(Impatient(looks=100))
         buffer = memoryview(bytearray(4096))
-        with pytest.raises(SourceError, match="not read to its end"), entry.open() as reader:
-            assert reader.readinto(buffer) == len(buffer)
-            process = Path("/proc") / str(reader.pid)
-            for file in ("cmdline", "environ"):
-                assert PASSWORD.encode() not in (process / file).read_bytes()
-            assert not list(tmp_path.rglob("pgpass"))
+        stack = contextlib.ExitStack()
+        reader = stack.enter_context(entry.open())
+        assert reader.readinto(buffer) == len(buffer)
+        process = Path("/proc") / str(reader.pid)
+        for file in ("cmdline", "environ"):
+            assert PASSWORD.encode() not in (process / file).read_bytes()
+        assert not list(tmp_path.rglob("pgpass"))
+        with pytest.raises(SourceError, match="not read to its end"):
+            stack.close()
         assert not process.exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -188,7 +200,7 @@ def test_a_probe_tells_what_a_backup_would_meet(postgres: PostgresServer, tmp_pa
     with fresh_database(postgres) as name:
         postgres.query(
             name,
-            f"""CREATE TABLE open AS SELECT generate_series(1, 50000) AS v; CREATE TABLE closed (v int);
+            """CREATE TABLE open AS SELECT generate_series(1, 50000) AS v; CREATE TABLE closed (v int);
             CREATE TABLE filtered (v int); ALTER TABLE filtered ENABLE ROW LEVEL SECURITY;
             CREATE ROLE "weak user" LOGIN PASSWORD 'we:ak'; GRANT SELECT ON open, filtered TO "weak user" """,
         )

@@ -12,7 +12,7 @@ from engine.postgres.connection import parse_url
 from engine.postgres.selection import Selection, select
 from engine.postgres.toc import parse_toc
 from engine.progress import Progress, Silent
-from engine.sources.postgres import Config, PostgresSource
+from engine.sources.postgres import Config, PostgresEntry, PostgresSource
 from engine.targets.comparison import DatabaseReport
 from engine.targets.postgres import PostgresTarget
 from tests.support.postgres import PostgresServer
@@ -56,13 +56,19 @@ def source(url: str, scratch: Path, *, pg_bin: Path | None = None, **config: Any
 
 def dumps(entered: PostgresSource, progress: Progress | None = None) -> Iterator[Dump]:
     """Each entry of a source that was entered, read to its end."""
-    buffer = memoryview(bytearray(SEGMENT))
     for entry in entered.entries(progress or Silent()):
-        data = bytearray()
-        with entry.open() as reader:
-            while count := reader.readinto(buffer):
-                data += buffer[:count]
-        yield Dump(entry.name, bytes(data), entry.facts())
+        data = read(entry)
+        yield Dump(entry.name, data, entry.facts())
+
+
+def read(entry: PostgresEntry) -> bytes:
+    """The stream of one entry, to its end."""
+    data = bytearray()
+    buffer = memoryview(bytearray(SEGMENT))
+    with entry.open() as reader:
+        while count := reader.readinto(buffer):
+            data += buffer[:count]
+    return bytes(data)
 
 
 def dump(url: str, scratch: Path, *, pg_bin: Path | None = None, **config: Any) -> Dump:
