@@ -105,7 +105,8 @@ class Repository:
         name = layout.manifest(manifest.id)
         self.storage.put(name, sealed)
         stored = self.read_manifest(manifest.id)
-        if stored.manifest != manifest or stored.hash != crypto.sha256(sealed):
+        same = manifests.encode(stored.manifest) == manifests.encode(manifest)
+        if not same or stored.hash != crypto.sha256(sealed):
             raise Corrupt(f"{self.describe()} gave back another manifest than it was given.", name=name)
 
     def read_manifest(self, identity: bytes) -> Stored:
