@@ -186,4 +186,3 @@ def _alike(one: Path, other: Path) -> bool:
             if right.read(READ) != piece:
                 return False
     return True
-

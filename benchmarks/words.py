@@ -7,13 +7,15 @@ import struct
 from collections.abc import Sequence
 
 WORDS = tuple(
-    """account order invoice payment refund customer address street city status pending shipped cancelled login logout
+    """
+    account order invoice payment refund customer address street city status pending shipped cancelled login logout
     session token error warning notice debug request response timeout retry cache database index query insert update
     delete select product category price discount total shipping warehouse inventory supplier contract agreement period
     renewal monthly yearly report summary detail message attachment upload download file folder user manager group role
     permission created changed expired active disabled enabled waiting verified counter drawer receipt till voucher
     branch region country delivery return exchange deposit balance credit debit transfer station shift cashier the of
-    and to in a is that for it as was with be by on not this but at are from or had an they which one you were all""".split()
+    and to in a is that for it as was with be by on not this but at are from or had an they which one you were all
+    """.split()
 )
 LINES = 4096  # made at once: long enough for speed, short enough to keep little in memory
 KINDS = ("csv", "json", "log", "txt")

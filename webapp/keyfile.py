@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from webapp.errors import Fault, KeyMissing, SettingsInvalid
+from webapp.files import publish
 from webapp.settings import KEY_BYTES, Settings, ensure_home
 
 KEY_FILE = "backup.key"
@@ -79,28 +80,10 @@ def _read(path: Path, tell: Callable[[str], None]) -> bytes | None:
 
 def _create(path: Path, key: bytes) -> bool:
     """Writes the file unless it exists by now; whether this process made it. Durable on return."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key.hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link() refuses an existing name, so the key of another process is never replaced.
-        os.link(temporary, path)
-        made = True
-    except FileExistsError:
-        made = False
+        return publish(path, key.hex().encode() + b"\n")
     except OSError as error:
         raise _damaged(path, f"cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return made
 
 
 def _damaged(path: Path, what: str) -> SettingsInvalid:

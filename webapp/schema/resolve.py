@@ -112,27 +112,27 @@ class _Replacer:
         return Path(os.path.normpath(self.cwd / self.text(pointer, typed)))
 
 
-def resolve(document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path) -> Resolved:
-    """`document` (checked before it was stored) with every `${NAME}` replaced.
+def resolve(
+    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path, as_type: str | None = None
+) -> Resolved:
+    """`document` (checked before it was stored) with every `${NAME}` replaced; `as_type` is the type of this one run.
 
     Raises ConfigurationInvalid naming pointer and variable for each one that is not set, and when the type needs a
     source that neither the document nor the environment's defaults give.
     """
     full = complete(document)
     replacer = _Replacer(environment, cwd)
-    sources = full["sources"] if full["sources"] is not None else default_sources(environment)
-    wanted = _of_type(full["type"], sources)
-    databases = _each(wanted["databases"], "/sources/databases", lambda at, item: _database(replacer, at, item, full))
-    folders = _each(wanted["paths"], "/sources/paths", lambda at, item: _folder(replacer, at, item, full))
+    backup_type = as_type or full["type"]
+    databases, folders = _sources(replacer, full, environment, backup_type)
     destinations = _each(full["destinations"], "/destinations", lambda at, item: _destination(replacer, at, item))
     if not databases and not folders:
-        replacer.faults.append(_no_sources(full["type"]))
+        replacer.faults.append(_no_sources(backup_type, is_stated=full["sources"] is not None))
     if replacer.faults:
         raise ConfigurationInvalid(f"The configuration {full['id']} cannot run.", replacer.faults)
     return Resolved(
         config_id=full["id"],
         name=full["name"],
-        type=full["type"],
+        type=backup_type,
         databases=tuple(databases),
         folders=tuple(folders),
         destinations=tuple(destinations),
@@ -144,8 +144,30 @@ def resolve(document: Mapping[str, Any], environment: Mapping[str, str], *, cwd:
         full_every=full["fullEvery"],
         timezone=full["timezone"],
         document=without_secrets(document),
-        source_fingerprint=_fingerprint(databases, folders),
+        # One run of another type has not changed the configuration's sources; what only they need may be unset here.
+        source_fingerprint=_fingerprint(*_sources(_Replacer(environment, cwd), full, environment, full["type"])),
     )
+
+
+def resolve_databases(
+    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path
+) -> tuple[DatabaseSource, ...]:
+    """The databases of a configuration alone, whatever its type: where a dump came from. Raises ConfigurationInvalid."""
+    full = complete(document)
+    replacer = _Replacer(environment, cwd)
+    databases, _ = _sources(replacer, full, environment, "database")
+    if replacer.faults:
+        raise ConfigurationInvalid(f"The databases of {full['id']} cannot be reached.", replacer.faults)
+    return tuple(databases)
+
+
+def _sources(
+    replacer: _Replacer, full: Document, environment: Mapping[str, str], backup_type: str
+) -> tuple[list[DatabaseSource], list[FolderSource]]:
+    sources = full["sources"] if full["sources"] is not None else default_sources(environment)
+    wanted = _of_type(backup_type, sources)
+    databases = _each(wanted["databases"], "/sources/databases", lambda at, item: _database(replacer, at, item, full))
+    return databases, _each(wanted["paths"], "/sources/paths", lambda at, item: _folder(replacer, at, item, full))
 
 
 def _each(items: list[Document], pointer: str, build: Callable[[str, Document], _Item]) -> list[_Item]:
@@ -198,7 +220,9 @@ def _destination(replacer: _Replacer, at: str, item: Document) -> DestinationPla
     return DestinationPlan(at, None, item["type"], item["config"], settings, item["retention"])
 
 
-def _no_sources(backup_type: str) -> Fault:
+def _no_sources(backup_type: str, *, is_stated: bool) -> Fault:
+    if is_stated:
+        return Fault("/sources", f"names nothing that a backup of the type {backup_type} could hold.")
     folders = ", ".join(FOLDER_VARIABLES)
     missing = {
         "database": f"{DATABASE_VARIABLE} is not set",

@@ -82,9 +82,14 @@ def shown(configuration: Configuration) -> Document:
     return without_secrets(configuration.document)
 
 
-def ready(installation: Installation, configuration: Configuration, *, cwd: Path) -> Resolved:
-    """The configuration with the environment's values, for a run. Raises ConfigurationInvalid. Never store it."""
-    return resolve(configuration.document, installation.settings.environment, cwd=cwd)
+def ready(
+    installation: Installation, configuration: Configuration, *, cwd: Path, as_type: str | None = None
+) -> Resolved:
+    """The configuration with the environment's values, for a run; `as_type` is the type of this run alone.
+
+    Raises ConfigurationInvalid. Never store it.
+    """
+    return resolve(configuration.document, installation.settings.environment, cwd=cwd, as_type=as_type)
 
 
 def _store(installation: Installation, typed: Document) -> Stored:

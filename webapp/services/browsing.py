@@ -1,0 +1,256 @@
+"""What is inside a restore point: folders, tables, and the bytes of one file or dump. Only reads."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.errors import EngineError
+from engine.errors import NotFound as Absent
+from engine.model import tree
+from engine.model.manifest import FilesRoot, Manifest, StreamRoot
+from engine.model.tree import Node
+from engine.repository.reader import BlobReader
+from engine.restore import find
+from webapp.errors import Invalid, NotFound
+from webapp.installation import Installation
+from webapp.models import Backup
+from webapp.services import records, repositories
+from webapp.services.keyrings import Tell
+
+DATABASE_WORD = "database"
+DUMP_SUFFIX = ".dump"
+KINDS = {
+    tree.FILE: ("file", stat.S_IFREG),
+    tree.DIRECTORY: ("folder", stat.S_IFDIR),
+    tree.SYMLINK: ("link", stat.S_IFLNK),
+    tree.FIFO: ("fifo", stat.S_IFIFO),
+    tree.SOCKET: ("socket", stat.S_IFSOCK),
+    tree.CHARACTER: ("character device", stat.S_IFCHR),
+    tree.BLOCK: ("block device", stat.S_IFBLK),
+}
+_SLASH = b"/"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A restore point that is open for reading."""
+
+    backup: Backup
+    manifest: Manifest
+    reader: BlobReader
+
+    @property
+    def folders(self) -> tuple[FilesRoot, ...]:
+        """The folders that were backed up."""
+        return tuple(root for root in self.manifest.roots if isinstance(root, FilesRoot))
+
+    @property
+    def databases(self) -> tuple[StreamRoot, ...]:
+        """The databases that were backed up."""
+        return tuple(root for root in self.manifest.roots if isinstance(root, StreamRoot))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a folder. `mode` is the whole `st_mode`, `size` bytes (None for what has none), `modified` in
+    nanoseconds since 1970, `target` where a link points. A folder above those that were backed up has a name only."""
+
+    name: bytes
+    kind: str
+    mode: int | None = None
+    owner: str = ""
+    group: str = ""
+    size: int | None = None
+    modified: int | None = None
+    target: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a dump. `rows` and `bytes` of its part of the dump are None when it has no data of its own there."""
+
+    schema: str
+    name: str
+    rows: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of one file or dump: `name` is what a file with them may be called, `size` is in bytes."""
+
+    name: str
+    size: int
+    pieces: Generator[bytes, None, None]
+
+
+def open_point(installation: Installation, text: str, *, tell: Tell) -> Point:
+    """The restore point that `text` names: an id, the beginning of one, or CONFIG@latest.
+
+    Raises NotFound, Invalid (ambiguous), and the errors of a destination that cannot be read.
+    """
+    backup = repositories.find_backup(installation, text)
+    reader, manifest = repositories.reader_for(installation, backup, tell=tell)
+    return Point(backup, manifest, reader)
+
+
+def open_beside(installation: Installation, text: str, other: Point, *, tell: Tell) -> Point:
+    """As `open_point`, from the same destination as `other` where it lies there too, whose index is loaded already."""
+    backup = repositories.find_backup(installation, text)
+    with suppress(EngineError):
+        stored = other.reader.repository.read_manifest(records.identity(backup))
+        if stored.hash.hex() == backup.manifest_hash:
+            return Point(backup, stored.manifest, other.reader)
+    reader, manifest = repositories.reader_for(installation, backup, tell=tell)
+    return Point(backup, manifest, reader)
+
+
+def database(point: Point, text: str) -> StreamRoot:
+    """The database that `text` names: `NAME`, `postgres:NAME` as listed, `database:NAME`, `NAME:` or `NAME.dump`;
+    a bare `database:` is the only one there is. Raises NotFound and Invalid (ambiguous)."""
+    found = [root for root in point.databases if root.name == text] or [
+        root for root in point.databases if text in _spellings(root)
+    ]
+    if text == f"{DATABASE_WORD}:" and not found:
+        found = list(point.databases)
+    if not found:
+        raise _absent(point, text)
+    if len(found) > 1:
+        names = ", ".join(f"{root.kind}:{root.name}" for root in found)
+        raise Invalid(f"{text} means more than one database of this restore point: {names}.")
+    return found[0]
+
+
+def tables(root: StreamRoot) -> list[Table]:
+    """The tables of a dump by schema and name, with exact rows."""
+    listed = [Table(fact["schema"], fact["name"], fact["rows"], fact["length"]) for fact in root.facts["tables"]]
+    bare = [Table(schema, name, None, None) for schema, name in root.facts.get("tablesWithoutData", ())]
+    return sorted(listed + bare, key=lambda table: (table.schema, table.name))
+
+
+def entries(point: Point, text: str) -> Iterator[Entry]:
+    """What a folder holds, in the order of names; of anything else the entry itself. Raises NotFound, Corrupt."""
+    path = _normal(text)
+    names = _leading_to_roots(point, path)
+    if names:
+        return (Entry(name, "folder") for name in names)
+    root, node = _find(point, path)
+    if node.kind != tree.DIRECTORY:
+        return iter([_entry(root, node)])
+    return (_entry(root, child) for child in point.reader.nodes(node.content or b""))
+
+
+def content(point: Point, text: str) -> Content:
+    """The bytes of a file, by its absolute path, or of a dump, by the name of its database.
+
+    Raises NotFound, and Invalid for what has no bytes of its own. Reading `pieces` raises Corrupt and StorageError.
+    """
+    if not is_path(text):
+        root = database(point, text)
+        return Content(_file_name(root.name) + DUMP_SUFFIX, root.size, _stream(point.reader, root))
+    path = _normal(text)
+    if _leading_to_roots(point, path):
+        raise _is_folder(point, path)
+    _, node = _find(point, path)
+    if node.kind == tree.DIRECTORY:
+        raise _is_folder(point, path)
+    if node.kind == tree.SYMLINK:
+        raise Invalid(f"{text} is a link to {os.fsdecode(node.content)}.", hint="Ask for what it points to.")
+    if node.kind != tree.FILE:
+        raise Invalid(f"{text} is a {KINDS[node.kind][0]} and has no content.")
+    return Content(os.fsdecode(posixpath.basename(path)), node.size, _file(point.reader, node))
+
+
+def is_path(text: str) -> bool:
+    """Whether `text` is meant as a path as it was at the source; else it is meant as a database."""
+    return text.startswith("/")
+
+
+def file_mode(entry: Entry) -> str:
+    """`-rw-r--r--`, as `ls -l` shows it."""
+    return stat.filemode(entry.mode) if entry.mode is not None else "?" * 10
+
+
+def database_facts(root: StreamRoot) -> dict[str, Any]:
+    """What is recorded of a dumped database, for people."""
+    facts = root.facts
+    names = ("serverVersionText", "clientVersion", "encoding", "owner", "largeObjects", "rowsFrom", "warnings")
+    return {name: facts.get(name) for name in names} | {
+        "extensions": [{"name": name, "version": version} for name, version in facts.get("extensions", ())],
+    }
+
+
+def _spellings(root: StreamRoot) -> tuple[str, ...]:
+    name = root.name
+    return (f"{root.kind}:{name}", f"{DATABASE_WORD}:{name}", f"{name}:", f"{name}{DUMP_SUFFIX}")
+
+
+def _normal(text: str) -> bytes:
+    """The path as bytes, absolute, without doubled or trailing slashes."""
+    return _SLASH + posixpath.normpath(os.fsencode(text)).strip(_SLASH)
+
+
+def _leading_to_roots(point: Point, path: bytes) -> list[bytes]:
+    """The next names on the way from a folder to the backed-up folders below it; none when it lies in one of them."""
+    above = path.rstrip(_SLASH) + _SLASH
+    if any(above.startswith(root.path.rstrip(_SLASH) + _SLASH) for root in point.folders):
+        return []
+    return sorted(
+        {root.path[len(above) :].partition(_SLASH)[0] for root in point.folders if root.path.startswith(above)}
+    )
+
+
+def _find(point: Point, path: bytes) -> tuple[FilesRoot, Node]:
+    """The entry at a path with its root; the innermost of nested folders is asked first."""
+    for root in sorted(point.folders, key=lambda root: -len(root.path)):
+        with suppress(Absent):
+            return root, find(point.reader, replace(point.manifest, roots=(root,)), path)
+    raise _absent(point, os.fsdecode(path))
+
+
+def _entry(root: FilesRoot, node: Node) -> Entry:
+    kind, bits = KINDS[node.kind]
+    return Entry(
+        name=node.name or posixpath.basename(root.path),
+        kind=kind,
+        mode=bits | node.mode,
+        owner=root.users.get(node.uid, str(node.uid)),
+        group=root.groups.get(node.gid, str(node.gid)),
+        size=node.size if node.kind == tree.FILE else None,
+        modified=node.mtime,
+        target=node.content if node.kind == tree.SYMLINK else None,
+    )
+
+
+def _file(reader: BlobReader, node: Node) -> Generator[bytes, None, None]:
+    yield from reader.file(node)
+
+
+def _stream(reader: BlobReader, root: StreamRoot) -> Generator[bytes, None, None]:
+    yield from reader.stream(root.content, root.size)
+
+
+def _file_name(name: str) -> str:
+    """A database's name as one harmless component of a path."""
+    return name.replace("/", "_").replace("\0", "_").lstrip(".") or "database"
+
+
+def _absent(point: Point, text: str) -> NotFound:
+    what = "" if is_path(text) else " Paths begin with / as they were at the source."
+    return NotFound(
+        f"{text} is not in the restore point {point.backup.public_id}.",
+        hint=f"`backup-cli ls {point.backup.public_id}` shows what it holds.{what}",
+    )
+
+
+def _is_folder(point: Point, path: bytes) -> Invalid:
+    return Invalid(
+        f"{os.fsdecode(path)} is a folder; `get` writes one file or one dump.",
+        hint=f"`backup-cli restore --backup {point.backup.public_id} --only PATH --to FOLDER` restores a folder.",
+    )

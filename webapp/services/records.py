@@ -1,0 +1,222 @@
+"""Restore points on record: written from manifests, found by what people type. The truth is the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, selectinload
+
+from engine import ids
+from engine.model.manifest import FilesRoot, Manifest, StreamRoot
+from webapp.errors import Invalid, NotFound
+from webapp.installation import Installation
+from webapp.models import Backup, BackupCopy, Configuration, Destination
+from webapp.models.backup import DAMAGED, PRESENT
+from webapp.services import runs
+
+PREFIX = "bk"
+LATEST = "@latest"
+_CANDIDATES = 5
+_WITH_COPIES = selectinload(Backup.copies).selectinload(BackupCopy.destination)
+
+
+def public_id(identity: bytes) -> str:
+    """`bk_…`"""
+    return ids.spell(PREFIX, identity)
+
+
+def identity(backup: Backup) -> bytes:
+    """The 16 bytes behind `bk_…`."""
+    return ids.parse(PREFIX, backup.public_id)
+
+
+def record(
+    installation: Installation,
+    manifest: Manifest,
+    manifest_hash: bytes,
+    copies: Mapping[int, str],
+    *,
+    run_id: int | None = None,
+) -> Backup:
+    """The restore point's row, made from its manifest unless it is there, with the state of its copy at each
+    destination (by row id). A configuration that is not there any more is put down as a deleted one."""
+    try:
+        return _record(installation, manifest, manifest_hash, copies, run_id)
+    except IntegrityError:  # another process took it on record at the same moment
+        return _record(installation, manifest, manifest_hash, copies, run_id)
+
+
+def known_copies(installation: Installation, destination: Destination) -> dict[bytes, str]:
+    """Identities of the restore points that are on record for a destination, with the state of their copy."""
+    with installation.database.reading() as session:
+        query = (
+            select(Backup.public_id, BackupCopy.state)
+            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
+            .where(BackupCopy.destination_id == destination.id)
+        )
+        return {ids.parse(PREFIX, text): state for text, state in session.execute(query)}
+
+
+def known_ids(installation: Installation) -> set[bytes]:
+    """Identities of all restore points on record."""
+    with installation.database.reading() as session:
+        return {ids.parse(PREFIX, text) for text in session.scalars(select(Backup.public_id))}
+
+
+def set_states(installation: Installation, destination: Destination, states: Mapping[bytes, str]) -> None:
+    """Notes in which state the copies of these restore points are at a destination."""
+    with installation.database.transaction() as session:
+        for restore_point, state in states.items():
+            chosen = select(Backup.id).where(Backup.public_id == public_id(restore_point)).scalar_subquery()
+            session.execute(
+                update(BackupCopy)
+                .where(BackupCopy.destination_id == destination.id, BackupCopy.backup_id == chosen)
+                .values(state=state)
+            )
+
+
+def newest(
+    installation: Installation, config_id: str, *, types: Sequence[str] | None = None, usable: bool = False
+) -> Backup | None:
+    """The restore point of a configuration with the highest number, its copies loaded; with `types` only of these,
+    with `usable` only one that is present somewhere and not deleted."""
+    query = select(Backup).where(Backup.config_id == config_id).options(_WITH_COPIES).order_by(Backup.sequence.desc())
+    if types is not None:
+        query = query.where(Backup.type.in_(types))
+    if usable:
+        present = select(BackupCopy.backup_id).where(BackupCopy.state == PRESENT)
+        query = query.where(Backup.deleted_at.is_(None), Backup.id.in_(present))
+    with installation.database.reading() as session:
+        return session.scalars(query.limit(1)).first()
+
+
+def find(installation: Installation, text: str) -> Backup:
+    """As repositories.find_backup, without asking destinations. Raises NotFound, Invalid."""
+    if text.endswith(LATEST):
+        config_id = text.removesuffix(LATEST)
+        found = newest(installation, config_id, usable=True)
+        if found is None:
+            raise NotFound(
+                f"There is no restore point of a configuration {config_id}.",
+                hint="`backup-cli list` shows the restore points.",
+            )
+        return found
+    wanted = text if text.startswith(f"{PREFIX}_") else f"{PREFIX}_{text}"
+    with installation.database.reading() as session:
+        query = (
+            select(Backup)
+            .where(Backup.public_id.startswith(wanted, autoescape=True), Backup.deleted_at.is_(None))
+            .options(_WITH_COPIES)
+            .order_by(Backup.finished_at.desc())
+            .limit(_CANDIDATES + 1)
+        )
+        candidates = list(session.scalars(query))
+    if not candidates:
+        raise NotFound(f"There is no restore point {text}.", hint="`backup-cli list` shows the restore points.")
+    exact = [each for each in candidates if each.public_id == wanted] or candidates
+    if len(exact) > 1:
+        named = ", ".join(each.public_id for each in exact[:_CANDIDATES]) + (" …" if len(exact) > _CANDIDATES else "")
+        raise Invalid(f"More than one restore point begins with {text}: {named}.", hint="Type more of the id.")
+    return exact[0]
+
+
+def usable_copies(installation: Installation, backup: Backup) -> list[BackupCopy]:
+    """The copies that may be read, best first: local before others, damaged ones last."""
+    with installation.database.reading() as session:
+        query = (
+            select(BackupCopy)
+            .where(BackupCopy.backup_id == backup.id, BackupCopy.state.in_((PRESENT, DAMAGED)))
+            .options(selectinload(BackupCopy.destination))
+            .order_by(BackupCopy.id)
+        )
+        found = list(session.scalars(query))
+    return sorted(found, key=lambda copy: (copy.state == DAMAGED, copy.destination.kind != "local"))
+
+
+def note_dead_runs(installation: Installation) -> bool:
+    """Whether runs were found whose process is gone: what they committed may not be on record."""
+    return bool(runs.interrupt_dead(installation))
+
+
+def count_since_full(installation: Installation, config_id: str) -> int | None:
+    """How many restore points came after the newest full one; None when there is no full one."""
+    full = newest(installation, config_id, types=("full",), usable=True)
+    if full is None:
+        return None
+    with installation.database.reading() as session:
+        query = select(func.count(Backup.id)).where(Backup.config_id == config_id, Backup.sequence > full.sequence)
+        return session.scalar(query) or 0
+
+
+def _record(
+    installation: Installation, manifest: Manifest, manifest_hash: bytes, copies: Mapping[int, str], run_id: int | None
+) -> Backup:
+    with installation.database.transaction() as session:
+        backup = session.scalars(select(Backup).where(Backup.public_id == public_id(manifest.id))).first()
+        if backup is None:
+            _configuration(session, installation, manifest)
+            backup = _row(manifest, manifest_hash, run_id)
+            session.add(backup)
+            session.flush()
+        for destination_id, state in copies.items():
+            _copy(session, backup.id, destination_id, state)
+        return backup
+
+
+def _row(manifest: Manifest, manifest_hash: bytes, run_id: int | None) -> Backup:
+    folders = [root for root in manifest.roots if isinstance(root, FilesRoot)]
+    streams = [root for root in manifest.roots if isinstance(root, StreamRoot)]
+    return Backup(
+        public_id=public_id(manifest.id),
+        config_id=manifest.config_id,
+        run_id=run_id,
+        sequence=manifest.sequence,
+        manifest_hash=manifest_hash.hex(),
+        type=manifest.type,
+        parent_id=public_id(manifest.parent) if manifest.parent else None,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        totals=dict(manifest.totals),
+        databases=[_database(root) for root in streams],
+        paths=[os.fsdecode(root.path).encode("utf-8", "backslashreplace").decode() for root in folders],
+        problem_count=manifest.totals.get("problems", len(manifest.problems)),
+        tags=dict(manifest.tags),
+        program=manifest.program[:64],
+        host=manifest.host[:255],
+    )
+
+
+def _database(root: StreamRoot) -> dict[str, Any]:
+    tables = len(root.facts.get("tables", ())) + len(root.facts.get("tablesWithoutData", ()))
+    return {"name": root.name, "tables": tables, "bytes": root.size}
+
+
+def _configuration(session: Session, installation: Installation, manifest: Manifest) -> None:
+    if session.get(Configuration, manifest.config_id) is not None:
+        return
+    now = installation.clock()
+    session.add(
+        Configuration(
+            id=manifest.config_id,
+            name=str(manifest.config.get("name", manifest.config_id)),
+            document=dict(manifest.config),
+            enabled=False,
+            created_at=manifest.started_at,
+            updated_at=now,
+            deleted_at=now,
+        )
+    )
+    session.flush()
+
+
+def _copy(session: Session, backup_id: int, destination_id: int, state: str) -> None:
+    query = select(BackupCopy).where(BackupCopy.backup_id == backup_id, BackupCopy.destination_id == destination_id)
+    copy = session.scalars(query).first()
+    if copy is None:
+        session.add(BackupCopy(backup_id=backup_id, destination_id=destination_id, state=state))
+    else:
+        copy.state = state

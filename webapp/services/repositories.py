@@ -1,0 +1,251 @@
+"""What other services stand on: the keyring, a destination's repository, and what lies there but is not on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from engine import crypto
+from engine.errors import Corrupt, EngineError, NotARepository, RepositoryError, Unavailable
+from engine.keyring import Keyring
+from engine.model.manifest import Manifest
+from engine.repository import repository as engine
+from engine.repository.reader import BlobReader, open_reader
+from engine.repository.repository import Repository
+from engine.storage import KINDS
+from engine.storage.base import Storage
+from webapp.errors import Conflict, NotBuilt, NotFound, ServiceError
+from webapp.installation import Installation
+from webapp.models import Backup, Destination
+from webapp.models.backup import DAMAGED, LOST, PRESENT
+from webapp.schema import kinds, placeholders
+from webapp.services import keyrings, records
+from webapp.services.keyrings import Tell
+from webapp.version import PROGRAM
+
+__all__ = [
+    "Adopted",
+    "adopt",
+    "adopt_all",
+    "find_backup",
+    "open_keyring",
+    "open_repository",
+    "open_storage",
+    "reader_for",
+    "used_destinations",
+]
+
+
+def silent(message: str) -> None:
+    """A `tell` for callers that have nobody to talk to."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What a look at a destination brought: restore points that were not on record, ids of manifests that cannot be
+    read, and restore points on record whose manifest is gone there."""
+
+    new: tuple[str, ...] = ()
+    unreadable: tuple[bytes, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+def open_keyring(
+    installation: Installation, *, may_create: bool, tell: Tell, places: Sequence[Storage] = ()
+) -> Keyring:
+    """The keyring of this installation. With `may_create` it is made when there is none and never was; the recovery
+    code is told then, once. `places` are looked at for a repository of this installation whose home was lost.
+
+    Raises WrongKey, KeyMissing, SettingsInvalid, and NotFound when there is none and none may be made.
+    """
+    if not keyrings.local_slots(installation.settings):
+        known = used_destinations(installation)
+        places = [*_storages(installation, known), *places]
+        used = bool(known)
+    else:
+        used = bool(used_destinations(installation))
+    return keyrings.open_or_make(installation.settings, used=used, may_create=may_create, places=places, tell=tell)
+
+
+def used_destinations(installation: Installation) -> list[Destination]:
+    """Destinations that hold a repository, also those that were removed from the list."""
+    with installation.database.reading() as session:
+        query = select(Destination).where(Destination.repository_id.is_not(None)).order_by(Destination.id)
+        return list(session.scalars(query))
+
+
+def open_storage(installation: Installation, destination: Destination) -> Storage:
+    """The place of a destination; nothing is read yet. Raises Unavailable for settings that cannot work, NotBuilt."""
+    settings = {}
+    for name, typed in destination.settings.items():
+        try:
+            settings[name] = (
+                placeholders.substitute(typed, installation.settings.environment) if isinstance(typed, str) else typed
+            )
+        except KeyError as error:
+            raise Unavailable(
+                f"The destination {destination.name} names ${{{error.args[0]}}}, but that variable is not set.",
+                hint="Set it, then try again.",
+            ) from None
+    if not kinds.is_built(destination.kind):
+        raise NotBuilt(f"A destination of the kind {destination.kind} is not built yet.")
+    storage: Storage = KINDS[destination.kind].open_storage(
+        kinds.configure(destination.kind, settings), home=installation.settings.home
+    )
+    return storage
+
+
+def open_repository(
+    installation: Installation, destination: Destination, keyring: Keyring, *, may_create: bool = False
+) -> Repository:
+    """The repository at a destination; with `may_create` it is made at the destination's first use.
+
+    Raises NotARepository for one that vanished, was emptied or replaced, WrongKey, Corrupt, UnsupportedVersion,
+    StorageError, and Conflict when the place holds the repository of another destination.
+    """
+    storage = open_storage(installation, destination)
+    if destination.repository_id is not None:
+        return engine.open_repository(storage, keyring, expected=bytes.fromhex(destination.repository_id))
+    if _is_repository(storage):
+        repository = engine.open_repository(storage, keyring, expected=None)
+    elif not may_create:
+        raise NotARepository(
+            f"The destination {destination.name} holds no repository yet.", hint="Back up to it first."
+        )
+    else:
+        slots = keyrings.local_slots(installation.settings)
+        repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=crypto.AES_256_GCM)
+    _remember(installation, destination, repository)
+    return repository
+
+
+def adopt(installation: Installation, destination: Destination, repository: Repository) -> Adopted:
+    """Takes restore points that lie at a destination but are not on record on record: those of a run that was killed
+    after its commit, or of a database that was lost. Notes copies that are gone. Only new manifests are read.
+
+    Raises StorageError.
+    """
+    found = set(repository.manifest_ids())
+    known = records.known_copies(installation, destination)
+    new, unreadable = [], []
+    for identity in found - known.keys():
+        try:
+            stored = repository.read_manifest(identity)
+        except RepositoryError:
+            unreadable.append(identity)
+            continue
+        new.append(records.record(installation, stored.manifest, stored.hash, {destination.id: PRESENT}))
+    back = [identity for identity, state in known.items() if state == LOST and identity in found]
+    gone = [identity for identity, state in known.items() if state in (PRESENT, DAMAGED) and identity not in found]
+    if back or gone:
+        records.set_states(installation, destination, {**dict.fromkeys(gone, LOST), **dict.fromkeys(back, PRESENT)})
+    return Adopted(
+        tuple(backup.public_id for backup in new), tuple(unreadable), tuple(records.public_id(each) for each in gone)
+    )
+
+
+def adopt_all(installation: Installation, *, tell: Tell = silent) -> dict[int, Adopted | Exception]:
+    """`adopt` for every destination in use that answers: its row's id with what was found, or why it was not read.
+
+    Raises WrongKey and KeyMissing, since then no destination can be read.
+    """
+    destinations = [each for each in used_destinations(installation) if each.deleted_at is None]
+    if not destinations:
+        return {}
+    keyring = open_keyring(installation, may_create=False, tell=tell)
+    answers: dict[int, Adopted | Exception] = {}
+    for destination in destinations:
+        try:
+            repository = open_repository(installation, destination, keyring)
+            answers[destination.id] = adopt(installation, destination, repository)
+        except (EngineError, ServiceError) as error:
+            answers[destination.id] = error
+    return answers
+
+
+def find_backup(installation: Installation, text: str) -> Backup:
+    """The restore point with this id (`bk_…`), or the only one whose id begins so, or `CONFIG@latest`; its copies
+    with their destinations are loaded. Destinations are asked when it is not on record.
+
+    Raises NotFound, and Invalid naming the candidates when several begin so.
+    """
+    if records.note_dead_runs(installation):
+        _adopt_quietly(installation)
+    try:
+        return records.find(installation, text)
+    except NotFound:
+        if not any(_adopt_quietly(installation)):
+            raise
+    return records.find(installation, text)
+
+
+def reader_for(installation: Installation, backup: Backup, *, tell: Tell = silent) -> tuple[BlobReader, Manifest]:
+    """A reader and the manifest of a restore point, from the first destination that has it and can be opened: local
+    ones first, copies known to be damaged last.
+
+    Raises WrongKey, KeyMissing, and the first destination's error when none can be used.
+    """
+    keyring = open_keyring(installation, may_create=False, tell=tell)
+    failure: EngineError | ServiceError | None = None
+    for copy in records.usable_copies(installation, backup):
+        try:
+            repository = open_repository(installation, copy.destination, keyring)
+            stored = repository.read_manifest(records.identity(backup))
+            if stored.hash.hex() != backup.manifest_hash:
+                raise Corrupt(f"The manifest of {backup.public_id} at {copy.destination.name} is not the recorded one.")
+            return open_reader(repository), stored.manifest
+        except (EngineError, ServiceError) as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    raise NotFound(
+        f"{backup.public_id} is at no destination any more.", hint="`backup-cli list` shows where restore points are."
+    )
+
+
+def _storages(installation: Installation, destinations: Sequence[Destination]) -> list[Storage]:
+    found = []
+    for destination in destinations:
+        try:
+            found.append(open_storage(installation, destination))
+        except (EngineError, ServiceError):
+            continue
+    return found
+
+
+def _is_repository(storage: Storage) -> bool:
+    """A folder that is not there yet holds none; whether it can be made is found out when it is."""
+    try:
+        return engine.exists(storage)
+    except Unavailable:
+        return False
+
+
+def _remember(installation: Installation, destination: Destination, repository: Repository) -> None:
+    """The destination is recognised by this repository from now on."""
+    statement = (
+        update(Destination)
+        .where(Destination.id == destination.id, Destination.repository_id.is_(None))
+        .values(repository_id=repository.id.hex(), checked_at=installation.clock())
+    )
+    try:
+        with installation.database.transaction() as session:
+            session.execute(statement)
+    except IntegrityError:
+        raise Conflict(
+            f"{repository.describe()} holds the repository of another destination.",
+            hint="`backup-cli list --destinations` shows which; use that one.",
+        ) from None
+    destination.repository_id = repository.id.hex()
+
+
+def _adopt_quietly(installation: Installation) -> list[str]:
+    """The restore points that were new."""
+    try:
+        answers = adopt_all(installation)
+    except (EngineError, ServiceError):
+        return []
+    return [new for answer in answers.values() if isinstance(answer, Adopted) for new in answer.new]
