@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (engine.Cancelled, INTERRUPTED),
     (engine.WrongKey, WRONG_KEY),
     (engine.Corrupt, DIFFERENCE),
+    (engine.Different, DIFFERENCE),
     (engine.EngineError, FAILED),
 )
 STATES = {

@@ -84,6 +84,10 @@ class TargetError(EngineError):
     """A restore cannot be carried out, or its result differs from what was backed up."""
 
 
+class Different(TargetError):
+    """A restore was carried out, and its result is not what was backed up."""
+
+
 class UnsafePath(TargetError):
     """A stored path would lead outside of the target."""
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from engine.storage import local
+from engine.storage import local, s3
 
-KINDS = {"local": local}
+KINDS = {"local": local, "s3": s3}

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,8 +33,8 @@ class Config:
     path: str = field(metadata={"help": "Folder that holds the repository; relative paths are below HOLDFAST_HOME"})
 
 
-def open_storage(config: Config, *, home: Path) -> LocalStorage:
-    """The storage that a destination's settings describe."""
+def open_storage(config: Config, *, home: Path, environment: Mapping[str, str] | None = None) -> LocalStorage:
+    """The storage that a destination's settings describe. `environment` is not used: a folder needs no credentials."""
     return LocalStorage(home / Path(config.path).expanduser())
 
 

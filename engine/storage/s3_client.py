@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
 
 from engine.errors import AccessDenied, NotFound, StorageError, Unavailable
 from engine.storage.retry import Throttled
@@ -87,10 +86,13 @@ def find_endpoint(region: str | None, url: str | None, environment: Mapping[str,
 
 
 def _proxies(url: str | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """HTTP_PROXY and HTTPS_PROXY, unless NO_PROXY names the store's host or a domain above it."""
     lower = {name.lower(): value for name, value in environment.items() if value}
-    named = {scheme: lower[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in lower}
-    host = urlsplit(url).netloc if url else "amazonaws.com"
-    return {} if proxy_bypass_environment(host, {"no": lower.get("no_proxy", "")}) else named
+    host = (urlsplit(url).hostname if url else None) or "amazonaws.com"
+    for direct in (part.strip().lstrip(".").lower() for part in lower.get("no_proxy", "").split(",")):
+        if direct == "*" or (direct and f".{host}".endswith(f".{direct}")):
+            return {}
+    return {scheme: lower[f"{scheme}_proxy"] for scheme in ("http", "https") if f"{scheme}_proxy" in lower}
 
 
 def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts) -> Any:
@@ -119,7 +121,7 @@ def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts
     )
     # Each setting keeps its default but loses its environment variable and its place in files; the files are none.
     blank = {name: (None, None, default, cast) for name, (_, _, default, cast) in Session.SESSION_VARIABLES.items()}
-    blank |= {name: (None, None, os.devnull, None) for name in ("config_file", "credentials_file")}
+    blank |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     try:
         return Session(session_vars=blank).create_client(
             "s3",
@@ -135,6 +137,15 @@ def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts
         raise StorageError(
             f"{endpoint.host} cannot be used: {_detail(error)}", hint="Check the endpoint and the region."
         ) from error
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Everything that botocore and what lies below it raise when a request fails."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
+
+    return BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError
 
 
 def code_of(error: Exception) -> str:

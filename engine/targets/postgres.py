@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import EngineError, TargetError
+from engine.errors import Different, EngineError, TargetError
 from engine.postgres import catalog
 from engine.postgres.connection import Connection, check, default_name
 from engine.postgres.process import Child, Credentials, credentials
@@ -96,8 +96,8 @@ class PostgresTarget:
         self._restored = (facts, tables, plan)
 
     def finish(self) -> DatabaseReport:
-        """Compares the restored database with the recorded one and gives it its settings. Raises TargetError when
-        they differ; then the new database is gone again."""
+        """Compares the restored database with the recorded one and gives it its settings. Raises Different when they
+        differ; then the new database is kept, since it may be the best copy that is left."""
         assert self._restored is not None, "finish comes after receive"
         facts, selection, plan = self._restored
         with self._dropped_on_failure():
@@ -107,9 +107,11 @@ class PostgresTarget:
             if differences:
                 shown = " ".join(differences[:SHOWN_DIFFERENCES])
                 more = len(differences) - SHOWN_DIFFERENCES
-                raise TargetError(
+                self._created = False  # not ours to drop any more
+                raise Different(
                     f"The restored database differs from what was backed up. {shown}"
-                    + (f" And {more} more differences." if more > 0 else "")
+                    + (f" And {more} more differences." if more > 0 else ""),
+                    hint=f"It is kept as “{self._connection.database}”; drop it when you have looked at it.",
                 )
             with self._maintenance() as session:
                 self._warnings += apply_properties(session, self._connection.database, facts, roles=set(plan.roles))

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from engine.errors import TargetError
+from engine.errors import Different, TargetError
 from engine.ids import random_bytes
 
 
@@ -48,7 +48,7 @@ def _compare(path: Path, facts: Mapping[str, Any]) -> int:
                 quoted = '"' + name.replace('"', '""') + '"'
                 found = database.execute(f"SELECT count(*) FROM {quoted}").fetchone()[0]
                 if found != rows:
-                    raise TargetError(f"The restored table {name} has {found} rows; the backup recorded {rows}.")
+                    raise Different(f"The restored table {name} has {found} rows; the backup recorded {rows}.")
     except sqlite3.Error as error:
         raise TargetError(f"The restored SQLite database cannot be read: {error}.") from error
     return sum(expected.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Cancelled, EngineError, SourceError, TargetError
+from engine.errors import Cancelled, Different, EngineError, SourceError, TargetError
 from engine.postgres.connection import parse_url
 from engine.targets.postgres import PostgresTarget
 from tests.engine.pgfakes import fakes
@@ -195,7 +195,6 @@ def test_globals_that_cannot_be_read_are_a_warning(postgres: PostgresServer, dat
 RESTORES = {
     "restores_then_fails": r"pg_restore failed \(exit status 1\): could not execute query: ERROR: out of luck",
     "stops_reading": r"pg_restore failed \(exit status 1\): could not connect",
-    "restores_nothing": r"differs from what was backed up\. The table public\.first is missing",
 }
 
 
@@ -211,6 +210,15 @@ def test_a_broken_restore_is_refused_and_its_database_dropped(
     assert "The new database “broken restore” was dropped again." in str(caught.value)
     assert postgres.databases() == before
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_restore_that_differs_is_told_and_kept(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
+    made = dump(postgres.url(database), tmp_path / "scratch")
+    folder = fakes.around(postgres.bin, tmp_path / "bin", pg_restore="restores_nothing")
+    with pytest.raises(Different, match=r"differs from what was backed up\. The table public\.first is missing"):
+        restore(made, target(postgres, "differs", tmp_path / "scratch", pg_bin=folder))
+    assert "differs" in postgres.databases()
+    postgres.drop_database("differs")
 
 
 def test_pg_restore_is_not_given_the_password_either(postgres: PostgresServer, database: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SourceError, TargetError
+from engine.errors import Different, SourceError, TargetError
 from engine.model.manifest import Manifest, StreamRoot
 from engine.repository.reader import open_reader
 from engine.sources.sqlite import Config, SqliteSource
@@ -116,7 +116,7 @@ def test_a_restore_that_differs_is_refused_and_leaves_nothing(bench: Bench, live
     assert isinstance(root, StreamRoot)
     facts = {"tables": [{"name": 'odd "table', "rows": 4999}]}
     chunks = open_reader(bench.open()).stream(root.content, root.size)
-    with pytest.raises(TargetError, match="5000 rows; the backup recorded 4999"):
+    with pytest.raises(Different, match="5000 rows; the backup recorded 4999"):
         restore_sqlite(chunks, tmp_path / "out.db", facts)
     assert not list(tmp_path.glob("*out.db*"))
 
