@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from engine import crypto
+from engine.entries import Counts
 from engine.errors import Cancelled, EngineError, RepositoryError, SourceError, Unavailable
-from engine.folder import Counts, FolderWriter
+from engine.folder import FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
 from engine.progress import Progress

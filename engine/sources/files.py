@@ -22,6 +22,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Ancestors that keep their descriptor; those above are reached again through "..".
 _OPEN_ANCESTORS = 128
 _BLOCK_BYTES = 512
+_FRONT_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,12 @@ def open_file(found: Found) -> int:
         except PermissionError:
             pass
     return os.open(found.node.name, flags, dir_fd=found.directory)
+
+
+def will_need(file: int) -> None:
+    """Ask the system to fetch the front of a file, as much as a small one has, before it is read."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, 0, _FRONT_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 Holes = tuple[tuple[int, int], ...]

@@ -50,6 +50,10 @@ class Patience:
         return max(self.random() * longest, asked)
 
 
+# For somebody who waits for the answer: a probe, a form.
+IMPATIENT = Patience(tries=2, first_wait=0.5, budget=20.0)
+
+
 def persist(action: Callable[[], T], patience: Patience) -> T:
     """The result of `action`, called again while it fails transiently. Raises its last error."""
     started, failures = patience.monotonic(), 0

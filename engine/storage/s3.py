@@ -128,7 +128,7 @@ class S3Storage:
 
     def describe(self) -> str:
         place = f"s3://{self.bucket}/{self._prefix}".rstrip("/")
-        return f"{place} at {self.endpoint.host}" if self.endpoint.url else place
+        return f"{place} ({self.endpoint.host})" if self.endpoint.url else place
 
     def features(self) -> S3Features:
         """What the bucket and its store can do; see engine/storage/probe.py."""

@@ -135,7 +135,7 @@ def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts
         )
     except (BotoCoreError, ValueError, OSError) as error:
         raise StorageError(
-            f"{endpoint.host} cannot be used: {_detail(error)}", hint="Check the endpoint and the region."
+            f"{endpoint.host} cannot be used: {_detail(error)}.", hint="Check the endpoint and the region."
         ) from error
 
 
@@ -196,29 +196,46 @@ def _explain_silence(error: Exception, endpoint: Endpoint, place: str) -> Storag
     from botocore import exceptions as aws
 
     cause = getattr(error, "kwargs", {}).get("error", error)
-    kind = type(cause).__name__
     if isinstance(error, aws.SSLError):
-        is_cut = "EOF" in str(cause) or "RESET" in str(cause).upper()
-        return Unavailable(
-            f"No trusted connection to {endpoint.host}: {_detail(cause)}.",
-            hint="" if is_cut else "If it has a certificate authority of its own, name its file in AWS_CA_BUNDLE.",
-            transient=is_cut,
-        )
-    if kind in ("NameResolutionError", "gaierror"):
+        return _untrusted(cause, endpoint)
+    if type(cause).__name__ in ("NameResolutionError", "gaierror"):
         return Unavailable(
             f"The name of {endpoint.host} cannot be resolved.",
             hint="Check the endpoint, the region, and this machine's network and DNS.",
             transient=True,
         )
     if isinstance(error, aws.ParamValidationError):
-        return StorageError(f"{place} cannot be asked for that: {_detail(error)}")
+        return StorageError(f"{place} cannot be asked for that: {_detail(error)}.")
     if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
         what = "does not answer in time"
     elif isinstance(error, (aws.EndpointConnectionError, aws.ProxyConnectionError)):
-        what = "cannot be reached"
+        what = f"cannot be reached ({_reason(cause)})"
     else:
-        what = "broke off the conversation"
-    return Unavailable(f"{endpoint.host} {what} ({kind}).", hint="Check the network.", transient=True)
+        what = f"broke off the conversation ({_reason(cause)})"
+    return Unavailable(f"{endpoint.host} {what}.", hint="Check the network.", transient=True)
+
+
+def _untrusted(cause: object, endpoint: Endpoint) -> Unavailable:
+    """TLS failed: cut off by the network, or there is nobody to trust."""
+    text = str(cause)
+    if "EOF" in text or "RESET" in text.upper():
+        return Unavailable(
+            f"{endpoint.host} broke off the conversation (TLS).", hint="Check the network.", transient=True
+        )
+    hint = "Does the store speak TLS? If it does not, its endpoint begins with http://."
+    if "CERTIFICATE" in text:
+        hint = "If the store has a certificate authority of its own, name its file in AWS_CA_BUNDLE."
+    return Unavailable(f"No trusted connection to {endpoint.host}: {_detail(cause)}.", hint=hint)
+
+
+def _reason(cause: object) -> str:
+    """What the operating system says, where it was asked; else the kind of error."""
+    seen: object = cause
+    while isinstance(seen, BaseException):
+        if isinstance(seen, OSError) and seen.errno:
+            return os.strerror(seen.errno).lower()
+        seen = seen.__cause__ or seen.__context__
+    return type(cause).__name__
 
 
 def _wrong_region(error: Exception, endpoint: Endpoint, bucket: str) -> Unavailable:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import folder
+from engine import entries, folder
 from engine.progress import Silent
 from tests.support.repositories import Bench
 from tests.support.trees import snapshot
@@ -155,8 +155,8 @@ def test_large_directories_are_written_in_parts(
 ) -> None:
     """The limits are lowered so that a few thousand files stand for a million."""
     monkeypatch.setattr(folder, "_LARGE_DIRECTORY", 300)
-    monkeypatch.setattr(folder, "_PART_MASK", 31)
-    monkeypatch.setattr(folder, "_PART_NODES", 100)
+    monkeypatch.setattr(entries, "_PART_MASK", 31)
+    monkeypatch.setattr(entries, "_PART_NODES", 100)
     source, rng = tmp_path / "source", random.Random(seed)
     for number in range(2500):
         (source / f"{number:05}").write_bytes(b"%d" % number)

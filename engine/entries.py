@@ -1,0 +1,117 @@
+"""What is known of a directory while it is being stored: its entries so far, and how it was before."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.errors import EngineError
+from engine.model.tree import Node
+from engine.repository.writer import Pending
+from engine.sources.files import Found
+
+_PART_MASK, _PART_NODES = 1023, 8192
+
+
+@dataclass
+class Counts:
+    """What a run did with the files it met."""
+
+    total: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    unreadable: int = 0
+    bytes: int = 0
+
+
+class Earlier:
+    """The nodes of a directory in the parent restore point, met in the order of names, one at a time."""
+
+    def __init__(self, nodes: Iterator[Node]) -> None:
+        self._nodes = nodes
+        self._next: Node | None = None
+        self.has_skipped = False
+        self._advance()
+
+    def match(self, name: bytes) -> Node | None:
+        """The node of this name, if there was one. Names must be asked for in ascending order."""
+        while self._next is not None and self._next.name < name:
+            self.has_skipped = True
+            self._advance()
+        if self._next is None or self._next.name != name:
+            return None
+        found = self._next
+        self._advance()
+        return found
+
+    def is_used_up(self) -> bool:
+        """Whether every node was matched."""
+        return self._next is None and not self.has_skipped
+
+    def _advance(self) -> None:
+        """A record that cannot be read ends the series, which makes the files that follow new."""
+        try:
+            self._next = next(self._nodes, None)
+        except EngineError:
+            self._next, self.has_skipped = None, True
+
+
+class Entry(NamedTuple):
+    """A node with what its content will be, and the node in the parent restore point."""
+
+    node: Node
+    content: Pending | Directory | None
+    before: Node | None
+
+
+class Unread(NamedTuple):
+    """A file that is open and will be read; `place` is kept for it among its directory's entries."""
+
+    found: Found
+    descriptor: int
+    directory: Directory
+    place: int
+    before: Node | None
+
+
+@dataclass
+class Directory:
+    """A directory whose entries are being collected, each with its node in the parent restore point."""
+
+    node: Node
+    before: Node | None
+    earlier: Earlier
+    entries: list[Entry | None] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    is_changed: bool = False
+
+
+def taken_over(node: Node, before: Node) -> Node:
+    """An unchanged file: content and attributes as before, which its change time vouches for; links as they are now."""
+    extras = {key: value for key, value in (before.extras or {}).items() if key != "l"} | (node.extras or {})
+    return node._replace(content=before.content, extras=dict(sorted(extras.items())) or None)
+
+
+def parts(nodes: list[Node]) -> Iterator[tuple[list[Node], bool]]:
+    """The nodes cut at places that their names decide, and whether a part is complete or just the rest."""
+    part: list[Node] = []
+    for node in nodes:
+        part.append(node)
+        if not zlib.crc32(node.name) & _PART_MASK or len(part) >= _PART_NODES:
+            yield part, True
+            part = []
+    if part:
+        yield part, False
+
+
+def same_file(before: Node, now: Node) -> bool:
+    return (
+        before.size == now.size
+        and before.mtime == now.mtime
+        and before.ctime == now.ctime
+        and before.inode == now.inode
+        and before.kind == now.kind
+    )
