@@ -60,7 +60,8 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class TocEntry:
-    """One object of the dump. `id` is its dump id, `description` its kind in pg_dump's words (`TABLE DATA`)."""
+    """One object of the dump. `id` is its dump id, `description` its kind in pg_dump's words (`TABLE DATA`),
+    `place_field` the position in the archive of the field that can say where its data lies."""
 
     id: int
     description: str
@@ -70,6 +71,7 @@ class TocEntry:
     has_data: bool
     dependencies: tuple[int, ...]
     copy_statement: str
+    place_field: int
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class _RawEntry:
     has_data: bool
     texts: dict[str, bytes]
     dependencies: tuple[int, ...]
+    place_field: int
 
     def encoding(self) -> str:
         """The encoding that the dump's own ENCODING entry sets, else nothing."""
@@ -160,6 +163,7 @@ class _RawEntry:
             has_data=self.has_data,
             dependencies=self.dependencies,
             copy_statement=texts["copy_statement"],
+            place_field=self.place_field,
         )
 
 
@@ -230,6 +234,7 @@ def _read_entry(buffer: bytearray, position: int, header: Header) -> tuple[_RawE
     text("owner")
     text("with oids")
     dependencies, position = _read_dependencies(buffer, position)
+    place_field = position
     position += 1 + header.offset_bytes  # where the data lies: unknown to a pg_dump that writes into a pipe
     if position > len(buffer):
         raise _Incomplete
@@ -238,7 +243,7 @@ def _read_entry(buffer: bytearray, position: int, header: Header) -> tuple[_RawE
     kept = {key: texts[key] for key in ("name", "description", "copy_statement", "schema", "owner")}
     # Only the encoding's definition is needed here; the others can take most of a large dump's contents.
     kept["definition"] = texts["definition"] if texts["description"] == b"ENCODING" else b""
-    return _RawEntry(entry_id, bool(has_data), kept, dependencies), position
+    return _RawEntry(entry_id, bool(has_data), kept, dependencies, place_field), position
 
 
 def _read_dependencies(buffer: bytearray, position: int) -> tuple[tuple[int, ...], int]:

@@ -285,9 +285,20 @@ class S3Storage:
             )
         return False
 
+    def _head(self, name: str) -> dict[str, Any]:
+        """Raises what botocore raises, and Unavailable for an answer that describes no object."""
+        head: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=self.key(name))
+        if not _etag(head) or "LastModified" not in head or "ContentLength" not in head:
+            raise self._no_object(name)
+        return head
+
+    def _no_object(self, name: str) -> Unavailable:
+        """An error in the disguise of an answer: some gateways do that."""
+        return Unavailable(f"{self.describe()} answered without an object ({name}).", hint="Try later.", transient=True)
+
     def _is_there(self, name: str) -> bool:
         try:
-            self.client.head_object(Bucket=self.bucket, Key=self.key(name))
+            self._head(name)
         except s3_client.failures() as error:
             if s3_client.status_of(error) == _ABSENT:
                 return False
@@ -296,7 +307,7 @@ class S3Storage:
 
     def _holds(self, name: str, body: Body) -> bool:
         """Whether the object has exactly these bytes; read back where size and ETag do not prove it."""
-        head = self.client.head_object(Bucket=self.bucket, Key=self.key(name))
+        head = self._head(name)
         if head["ContentLength"] != body.size:
             return False
         return _etag(head) == body.md5 or self._reads_back(name, body)
@@ -326,8 +337,8 @@ class S3Storage:
                 data: bytes = stream.read()
             except s3_client.failures() as error:
                 raise ShortRead(f"{name} at {place} broke off while it was read.", transient=True) from error
-        if not _etag(answer):  # an error in the disguise of an answer: some gateways do that
-            raise Unavailable(f"{place} answered without an object ({name}).", hint="Try later.", transient=True)
+        if not _etag(answer):
+            raise self._no_object(name)
         if len(data) != answer.get("ContentLength", len(data)):
             raise ShortRead(f"{name} at {place} broke off after {len(data)} bytes.", transient=True)
         if wanted and answer["ResponseMetadata"]["HTTPStatusCode"] == 200:  # the store knows no ranges
@@ -339,7 +350,7 @@ class S3Storage:
     def _stat_once(self, name: str) -> Item:
         key = self.key(name)
         try:
-            head = self.client.head_object(Bucket=self.bucket, Key=key)
+            head = self._head(name)
         except s3_client.failures() as error:
             if 400 <= s3_client.status_of(error) < 500:
                 # An answer to HEAD has no body: is the object absent or the bucket, which credentials are wrong?

@@ -50,8 +50,8 @@ def measure(name: str, data: Buffer | Path) -> Body:
         sha256.update(piece)
         md5.update(piece)
         size += len(piece)
-    if size > LARGEST_BYTES:
-        raise StorageError(f"{name} has {size} bytes; an object has {LARGEST_BYTES} at most.")
+        if size > LARGEST_BYTES:
+            raise StorageError(f"{name} is too large: an object has at most {LARGEST_BYTES} bytes.")
     return Body(held, size, sha256.digest(), md5.hexdigest())
 
 

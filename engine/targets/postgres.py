@@ -18,6 +18,7 @@ from engine.postgres.process import Child, Credentials, credentials
 from engine.postgres.programs import Programs, find_restorer, major_of
 from engine.postgres.selection import Selection
 from engine.postgres.session import connect, connect_anywhere, errors_in_words
+from engine.postgres.spooled import require_room, spool
 from engine.progress import Progress, Silent
 from engine.targets.comparison import DatabaseReport, compare
 from engine.targets.database import apply_properties, create, drop
@@ -82,17 +83,31 @@ class PostgresTarget:
         with self._maintenance() as session:
             return list(self._plan(session, facts, tables).warnings)
 
-    def receive(self, facts: dict[str, Any], chunks: Iterable[bytes], *, tables: Selection | None = None) -> None:
+    def receive(
+        self,
+        facts: dict[str, Any],
+        chunks: Iterable[bytes],
+        *,
+        tables: Selection | None = None,
+        jobs: int = 1,
+        size: int = 0,
+    ) -> None:
         """Creates the database and restores the stream into it, or with `tables` the pieces that this selection's
-        `ranges` name. Raises TargetError and whatever `chunks` raises; then the new database is gone again."""
+        `ranges` name. Several `jobs` need the stream's `size` in bytes, and room for it in the scratch folder.
+
+        Raises TargetError and whatever `chunks` raises; then the new database is gone again."""
+        if jobs > 1:
+            require_room(self._scratch, tables.size if tables else size)
         with self._dropped_on_failure():
             with self._maintenance() as session:
                 plan = self._plan(session, facts, tables)
                 self._warnings = [*plan.warnings, *create(session, self._connection, facts, owner=plan.owner)]
                 self._created = True
-            with credentials(self._connection, self._scratch) as login, self._start(login, plan, tables) as child:
-                self._feed(child, chunks)
-                self._warnings += child.warnings()
+            with credentials(self._connection, self._scratch) as login:
+                spooled = self._spool(login, facts, chunks, tables, size) if jobs > 1 else None
+                with self._start(login, plan, tables, spooled=spooled, jobs=jobs) as child:
+                    self._feed(child, () if spooled else chunks)
+                    self._warnings += child.warnings()
         self._restored = (facts, tables, plan)
 
     def finish(self) -> DatabaseReport:
@@ -187,7 +202,17 @@ class PostgresTarget:
         owner = facts["owner"] if facts["owner"] in usable else ""
         return _Plan(programs, owner, not missing, frozenset(usable), tuple(warnings))
 
-    def _start(self, login: Credentials, plan: _Plan, selection: Selection | None) -> Child:
+    def _spool(
+        self, login: Credentials, facts: dict[str, Any], chunks: Iterable[bytes], selection: Selection | None, size: int
+    ) -> Path:
+        path = login.folder / "archive"
+        ranges = selection.ranges if selection else ((0, size),)
+        spool(chunks, path, facts=facts, ranges=ranges, look=self._progress.checkpoint)
+        return path
+
+    def _start(
+        self, login: Credentials, plan: _Plan, selection: Selection | None, *, spooled: Path | None, jobs: int
+    ) -> Child:
         command = [
             plan.programs.path("pg_restore"),
             f"--dbname={self._connection.conninfo()}",
@@ -201,8 +226,10 @@ class PostgresTarget:
             listing = login.folder / "entries"
             listing.write_text("".join(f"{each};\n" for each in selection.ids))
             command.append(f"--use-list={listing}")
+        if spooled is not None:
+            command += [f"--jobs={jobs}", str(spooled)]
         try:
-            return Child(command, login, reads=True)
+            return Child(command, login, reads=spooled is None)
         except OSError as failure:
             raise TargetError(f"pg_restore cannot be started: {failure.strerror or failure}.") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Cancelled, Corrupt, TargetError
+from engine.errors import Cancelled, Corrupt, Different, TargetError
 from engine.postgres.connection import Connection
 from engine.targets.postgres import PostgresTarget, default_name
 from tests.engine.pgfakes.content import content
@@ -312,9 +312,7 @@ def test_a_cancelled_or_short_restore_leaves_no_database(postgres: PostgresServe
     assert new not in postgres.databases()
 
 
-def test_rows_that_differ_are_found_and_the_database_dropped(
-    postgres: PostgresServer, tmp_path: Path, new: str
-) -> None:
+def test_rows_that_differ_are_found_and_the_database_kept(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
     with fresh_database(postgres) as name:
         postgres.query(
             name, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS v; CREATE TABLE p (k int) PARTITION BY LIST (k)"
@@ -329,10 +327,10 @@ def test_rows_that_differ_are_found_and_the_database_dropped(
         "0 large objects instead of 4": {"largeObjects": 4},
     }
     for sentence, change in wrong.items():
-        with pytest.raises(TargetError, match=sentence) as caught:
+        with pytest.raises(Different, match=sentence) as caught:
             restore(replace(made, facts={**made.facts, **change}), target(postgres, new, tmp_path))
-        assert "was dropped again" in str(caught.value)
-        assert new not in postgres.databases()
+        assert f"It is kept as “{new}”" in str(caught.value)
+        postgres.drop_database(new)
 
 
 def test_a_restore_that_was_killed_says_so_in_the_database(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
