@@ -92,6 +92,10 @@ class UnsafePath(TargetError):
     """A stored path would lead outside of the target."""
 
 
+class RetentionRefused(EngineError):
+    """A plan would remove more than may go without somebody saying that it is meant."""
+
+
 class Cancelled(EngineError):
     """Somebody asked the operation to stop."""
 

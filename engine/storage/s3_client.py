@@ -5,8 +5,10 @@ Only what the caller passes counts: no profiles, no files below the home folder,
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from engine.storage.retry import Throttled
 DEFAULT_REGION = "us-east-1"
 _CONNECTIONS = 16
 _LONGEST_DETAIL = 200
+# botocore's clients may be shared by threads, the session that makes them may not.
+_MAKING = threading.Lock()
 
 # Codes of Amazon and of the stores that follow it. What is in no group is judged by its HTTP status.
 _WRONG_REGION = {"301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"}
@@ -99,7 +103,6 @@ def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts
     """A thread-safe botocore client that tries everything once. Raises StorageError for an impossible endpoint."""
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
-    from botocore.session import Session
 
     if endpoint.authorities and not os.path.isfile(endpoint.authorities):
         raise Unavailable(
@@ -119,24 +122,33 @@ def open_client(endpoint: Endpoint, credentials: Credentials, timeouts: Timeouts
         ignore_configured_endpoint_urls=True,
         user_agent_extra="holdfast",
     )
-    # Each setting keeps its default but loses its environment variable and its place in files; the files are none.
-    blank = {name: (None, None, default, cast) for name, (_, _, default, cast) in Session.SESSION_VARIABLES.items()}
-    blank |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     try:
-        return Session(session_vars=blank).create_client(
-            "s3",
-            region_name=endpoint.region,
-            endpoint_url=endpoint.url,
-            verify=endpoint.authorities or True,
-            aws_access_key_id=credentials.access_key_id,
-            aws_secret_access_key=credentials.secret_access_key,
-            aws_session_token=credentials.session_token,
-            config=config,
-        )
+        with _MAKING:
+            return _session().create_client(
+                "s3",
+                region_name=endpoint.region,
+                endpoint_url=endpoint.url,
+                verify=endpoint.authorities or True,
+                aws_access_key_id=credentials.access_key_id,
+                aws_secret_access_key=credentials.secret_access_key,
+                aws_session_token=credentials.session_token,
+                config=config,
+            )
     except (BotoCoreError, ValueError, OSError) as error:
         raise StorageError(
             f"{endpoint.host} cannot be used: {_detail(error)}.", hint="Check the endpoint and the region."
         ) from error
+
+
+@cache
+def _session() -> Any:
+    """One for all clients, as it reads large tables. Each setting keeps its default but loses its environment variable
+    and its place in files, and the files are none."""
+    from botocore.session import Session
+
+    blank = {name: (None, None, default, cast) for name, (_, _, default, cast) in Session.SESSION_VARIABLES.items()}
+    blank |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return Session(session_vars=blank)
 
 
 def failures() -> tuple[type[Exception], ...]:
