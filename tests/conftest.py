@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command import CommandLine
 from tests.support.postgres import PostgresServer, start_server
+from tests.support.s3 import Store, start_moto, start_seaweed
 
 # What could make a test behave differently on another machine. Tests get what they name, nothing else.
 LEAKS = ("PG", "AWS_", "HOLDFAST_", "REDIS_", "BACKUP_")
@@ -106,6 +107,20 @@ def postgres18() -> Iterator[PostgresServer]:
 def postgres(postgres18: PostgresServer) -> PostgresServer:
     """The newer of the servers."""
     return postgres18
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Store]:
+    """A real store that speaks S3 and checks what it is sent, shared by all tests: each uses a prefix of its own."""
+    with start_seaweed() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Store]:
+    """A store that speaks S3 and believes everything, shared by all tests: each uses a prefix of its own."""
+    with start_moto() as store:
+        yield store
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ TITLE = "Amazon S3 or compatible"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 _READ_BYTES = 1 << 20
-_ABSENT, _TAKEN, _BEYOND, _NOT_BUILT = 404, 412, 416, 501
+_TAKEN, _BEYOND, _NOT_BUILT, _UNEXPLAINED = 412, 416, 501, (400, 401, 403, 404)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class S3Storage:
             try:
                 self._stat_once(name)  # S3 says yes to deleting what is not there
             except s3_client.failures() as error:
-                if in_doubt and s3_client.status_of(error) == _ABSENT:
+                if in_doubt and s3_client.is_absent(error):
                     return
                 raise
             try:
@@ -287,7 +287,14 @@ class S3Storage:
 
     def _head(self, name: str) -> dict[str, Any]:
         """Raises what botocore raises, and Unavailable for an answer that describes no object."""
-        head: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=self.key(name))
+        key = self.key(name)
+        try:
+            head: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=key)
+        except s3_client.failures() as error:
+            if s3_client.status_of(error) in _UNEXPLAINED:
+                # An answer to HEAD has no body: is the object absent or the bucket, and what is wrong with our keys?
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
+            raise
         if not _etag(head) or "LastModified" not in head or "ContentLength" not in head:
             raise self._no_object(name)
         return head
@@ -300,7 +307,7 @@ class S3Storage:
         try:
             self._head(name)
         except s3_client.failures() as error:
-            if s3_client.status_of(error) == _ABSENT:
+            if s3_client.is_absent(error):
                 return False
             raise
         return True
@@ -348,14 +355,7 @@ class S3Storage:
         return data
 
     def _stat_once(self, name: str) -> Item:
-        key = self.key(name)
-        try:
-            head = self._head(name)
-        except s3_client.failures() as error:
-            if 400 <= s3_client.status_of(error) < 500:
-                # An answer to HEAD has no body: is the object absent or the bucket, which credentials are wrong?
-                self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
-            raise
+        head = self._head(name)
         return Item(name, head["ContentLength"], _utc(head["LastModified"]))
 
     def _next_page(self, start: str, token: str) -> dict[str, Any]:

@@ -172,6 +172,11 @@ def status_of(error: Exception) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
+def is_absent(error: Exception) -> bool:
+    """Whether the object, and not the bucket, is not there."""
+    return status_of(error) == 404 and code_of(error) != "NoSuchBucket"
+
+
 def explain(error: Exception, endpoint: Endpoint, *, place: str, bucket: str, name: str) -> StorageError:
     """The storage's error for one of botocore's: one sentence, what to do, and whether trying again makes sense."""
     from botocore.exceptions import ClientError

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from engine import compress, crypto
 from engine import keyring as keys
 from engine.errors import Corrupt, NotARepository, WrongKey
 from engine.ids import spell
 from engine.progress import Silent
-from engine.repository import repository
+from engine.repository import box, layout, repository
+from engine.repository.pack import DATA, OpenPack
+from engine.repository.reader import open_reader
 from engine.storage.local import LocalStorage
 from tests.support.repositories import Bench
 from tests.support.trees import make_tree, snapshot
@@ -163,3 +166,17 @@ def test_every_flipped_byte_of_the_description_is_damage(bench: Bench) -> None:
             bench.open()
         flip(path, place, 1)
     assert bench.open()
+
+
+def test_a_blob_under_a_false_id_is_damage(bench: Bench, tmp_path: Path) -> None:
+    """A faulty writer with the right keys sealed one plaintext under the id of another."""
+    opened, plain = bench.open(), b"what was really stored"
+    faulty = OpenPack(bench.keyring, box.DATA_PACK, crypto.AES_256_GCM, tmp_path)
+    claimed = crypto.keyed_hash(bench.keyring.data_key, b"what it claims to be")
+    faulty.append(claimed, DATA, compress.NONE, len(plain), plain)
+    info = faulty.finish()
+    opened.storage.put(layout.pack(info.name), faulty.path)
+    opened.write_index([info])
+    with pytest.raises(Corrupt, match="not what its id says"):
+        open_reader(opened).read(claimed)
+    assert [damage.object for damage in bench.check().errors] == [layout.pack(info.name)]

@@ -151,6 +151,7 @@ def test_a_pack_that_only_the_index_knows_is_stored_again(prepared: tuple[Bench,
     for name in opened.list_packs():
         opened.storage.delete(layout.pack(name))
     result = bench.backup(source)
+    assert result.manifest.totals["filesUnchanged"] == 0
     bench.restore(result.manifest, "out")
     assert snapshot(bench.folder / "out" / str(source).lstrip("/")) == snapshot(source)
 
