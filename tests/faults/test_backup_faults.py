@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backup import Result
 from engine.errors import EngineError, Fenced, Unavailable
 from engine.repository import layout
 from engine.storage.local import LocalStorage
@@ -150,9 +151,10 @@ def test_a_pack_that_only_the_index_knows_is_stored_again(prepared: tuple[Bench,
     opened = bench.open()
     for name in opened.list_packs():
         opened.storage.delete(layout.pack(name))
-    result = bench.backup(source)
-    assert result.manifest.totals["filesUnchanged"] == 0
-    bench.restore(result.manifest, "out")
+    results: list[Result] = []
+    assert attempt(lambda: results.append(bench.backup(source)))
+    assert results[0].manifest.totals["filesUnchanged"] == 0
+    assert attempt(lambda: bench.restore(results[0].manifest, "out"))
     assert snapshot(bench.folder / "out" / str(source).lstrip("/")) == snapshot(source)
 
 
