@@ -13,6 +13,7 @@ from engine.repository.writer import Pending
 from engine.sources.files import Found
 
 _PART_MASK, _PART_NODES = 1023, 8192
+_CONTENT_FIELD = Node._fields.index("content")
 
 
 @dataclass
@@ -91,6 +92,8 @@ class Directory:
 
 def taken_over(node: Node, before: Node) -> Node:
     """An unchanged file: content and attributes as before, which its change time vouches for; links as they are now."""
+    if node.extras == before.extras and node[:_CONTENT_FIELD] == before[:_CONTENT_FIELD]:
+        return before
     extras = {key: value for key, value in (before.extras or {}).items() if key != "l"} | (node.extras or {})
     return node._replace(content=before.content, extras=dict(sorted(extras.items())) or None)
 

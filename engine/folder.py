@@ -27,6 +27,7 @@ _WAITING_NODES = 20_000
 # Files of one directory that are opened before the first is read, so that a cold disk can fetch them in its own order:
 # 6,000 cold files took 0.12 s instead of 0.95.
 _AHEAD_FILES = 256
+_REPORT_FILES = 200
 # Entries of one directory that are kept before the first part of its tree is written.
 _LARGE_DIRECTORY = 16_384
 
@@ -42,6 +43,7 @@ class FolderWriter:
         self._waiting: deque[Directory] = deque()
         self._waiting_nodes = 0
         self._unread: list[Unread] = []
+        self._unreported = 0
         self._linked: dict[tuple[int, int], tuple[Node, Pending]] = {}
         self._present_bundle = b""
         self.counts = Counts()
@@ -67,6 +69,7 @@ class FolderWriter:
         finally:
             for unread in self._unread:
                 os.close(unread.descriptor)
+        self._report()
         self._writer.close_bundle()
         self._flush(0)
         assert root is not None
@@ -162,7 +165,13 @@ class FolderWriter:
         self.counts.total += 1
         self.counts.bytes += node.size
         setattr(self.counts, what, getattr(self.counts, what) + 1)
-        self._progress.advance(items=1)
+        self._unreported += 1
+        if self._unreported >= _REPORT_FILES:
+            self._report()
+
+    def _report(self) -> None:
+        self._progress.advance(items=self._unreported)
+        self._unreported = 0
 
     def _read(self, found: Found, file: int) -> tuple[Node, Pending]:
         """Hand the file's bytes to the writer. A file that changed meanwhile is stored as it was read, and reported."""

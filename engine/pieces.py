@@ -90,13 +90,13 @@ class PiecePlan:
 
     def _write(self, id: bytes, pieces: Sequence[_Piece]) -> None:
         try:
-            plain = memoryview(self._reader.read(id))
+            plain = self._reader.read(id)
         except EngineError as error:
             for piece in pieces:
                 self._target.fail(piece.file, error)
             return
         for piece in pieces:
-            part = plain[piece.start : piece.start + piece.length]
+            part = plain[piece.start : piece.start + piece.length]  # of the whole, no copy
             if len(part) == piece.length:
                 self._target.write(piece.file, piece.offset, part)
             else:

@@ -99,7 +99,7 @@ class FilesSource:
                     os.close(level.descriptor)
 
     def _step(
-        self, levels: list[_Level], device: int, excluded: Callable[[str], bool], progress: Progress
+        self, levels: list[_Level], device: int, excluded: Callable[[str], bool] | None, progress: Progress
     ) -> Iterator[Event]:
         """The rest of the innermost directory, up to its next subdirectory."""
         level = levels[-1]
@@ -112,7 +112,7 @@ class FilesSource:
                 progress.problem("file", _shown(path), reason(error))
                 continue
             is_directory = stat.S_ISDIR(status.st_mode)
-            if excluded(_shown(path[len(self.root) + 1 :]) + ("/" if is_directory else "")):
+            if excluded and excluded(_shown(path[len(self.root) + 1 :]) + ("/" if is_directory else "")):
                 continue
             if not is_directory:
                 yield _found(name, status, level.descriptor, path)
@@ -295,8 +295,8 @@ def _node(name: bytes, status: os.stat_result) -> Node:
     )
 
 
-def _compile(config: Config) -> Callable[[str], bool]:
-    """A test of paths relative to the folder; directories end with a slash."""
+def _compile(config: Config) -> Callable[[str], bool] | None:
+    """A test of paths relative to the folder, where directories end with a slash; None when nothing is excluded."""
     patterns = list(config.exclude)
     if config.exclude_file:
         try:
@@ -304,7 +304,7 @@ def _compile(config: Config) -> Callable[[str], bool]:
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(f"The exclude file {config.exclude_file} cannot be read.", hint=str(error)) from error
     if not patterns:
-        return lambda path: False
+        return None
     from pathspec import GitIgnoreSpec  # most folders exclude nothing
 
     return GitIgnoreSpec.from_lines(patterns).match_file

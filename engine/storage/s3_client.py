@@ -191,13 +191,13 @@ def explain(error: Exception, endpoint: Endpoint, *, place: str, bucket: str, na
         )
     if code in ("NoSuchKey", "404") or status == 404:
         return NotFound(f"{name} does not exist at {place}.")
+    if code in _FULL or status == 507:
+        return Unavailable(f"{place} is full.", hint="Raise its quota or run `backup-cli cleanup`, then try again.")
     if code in _WRONG_REGION or status in (301, 307):
         return _wrong_region(error, endpoint, bucket)
     if code in _CREDENTIALS or status in (401, 403):
         what, hint = _CREDENTIALS.get(code, _REFUSED)
         return AccessDenied(f"{place} {what}.", hint=hint)
-    if code in _FULL or status == 507:
-        return Unavailable(f"{place} is full.", hint="Raise its quota or run `backup-cli cleanup`, then try again.")
     if code in _BUSY or status in (429, 503):
         return Throttled(
             f"{place} asks us to slow down ({code or status}).", hint="Try later.", retry_after=_retry_after(error)
