@@ -110,7 +110,7 @@ def decode(plain: bytes) -> Manifest:
             id=raw["id"],
             session=raw["session"],
             config_id=raw["configId"],
-            config=raw["config"],
+            config=_with_lists(raw["config"]),
             sequence=raw["sequence"],
             previous=raw["previous"],
             started_at=from_micros(raw["startedAt"]),
@@ -138,6 +138,13 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+def _with_lists(value: Any) -> Any:
+    """A document as it was given to `encode`: MessagePack's arrays are read as tuples, which suits nodes, not these."""
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
 def _encode_root(root: FilesRoot | StreamRoot) -> dict[str, Any]:
     if isinstance(root, StreamRoot):
         return {"kind": root.kind, "name": root.name, "size": root.size, "content": root.content, "facts": root.facts}
@@ -154,6 +161,6 @@ def _encode_root(root: FilesRoot | StreamRoot) -> dict[str, Any]:
 
 def _decode_root(raw: dict[str, Any]) -> FilesRoot | StreamRoot:
     if raw["kind"] != "files":
-        return StreamRoot(raw["kind"], raw["name"], raw["size"], raw["content"], raw["facts"])
+        return StreamRoot(raw["kind"], raw["name"], raw["size"], raw["content"], _with_lists(raw["facts"]))
     node = Node._make(raw["node"])
     return FilesRoot(raw["path"], node, raw["files"], raw["bytes"], raw["users"], raw["groups"])
