@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from engine import crypto
 from engine.errors import Corrupt
+from engine.ids import new_id
 from engine.model.manifest import Manifest
 from engine.progress import Progress
 from engine.repository import layout
@@ -15,6 +19,9 @@ from engine.repository.pack import info_of
 from engine.repository.reader import BlobReader, open_reader
 from engine.repository.references import blobs_of
 from engine.repository.repository import Head, Repository
+from engine.repository.session import Session
+
+Clock = Callable[[], datetime]
 
 
 @dataclass
@@ -26,20 +33,39 @@ class CaughtUp:
     bytes: int = 0
 
 
-def missed_points(source: Repository, target: Repository, config_id: str) -> list[Manifest]:
-    """Restore points of a configuration that only `source` has and that were not removed at `target`, oldest first."""
+def missed_points(source: Repository, target: Repository, config_id: str | None) -> list[Manifest]:
+    """Restore points of a configuration, or of all, that only `source` has and that were not removed at `target`,
+    in the order of their numbers. Raises Corrupt, StorageError."""
     lacking = set(source.manifest_ids()) - set(target.manifest_ids())
     if not lacking:
         return []
     lacking -= target.removed_ids()
     found = [source.read_manifest(identity).manifest for identity in lacking]
-    return sorted((m for m in found if m.config_id == config_id), key=lambda manifest: manifest.sequence)
+    wanted = [manifest for manifest in found if config_id in (None, manifest.config_id)]
+    return sorted(wanted, key=lambda manifest: (manifest.config_id, manifest.sequence))
 
 
-def catch_up(source: Repository, target: Copy, config_id: str, *, progress: Progress) -> CaughtUp:
-    """Copy what `target` missed of one configuration. `target` was prepared: its session is on, its index loaded.
+def sync(source: Repository, name: str, target: Repository, *, clock: Clock, progress: Progress) -> CaughtUp:
+    """Give the destination `name` all restore points that it missed and `source` has.
 
-    Raises Corrupt when the source's copy is damaged, StorageError."""
+    Raises Corrupt when the source's copy is damaged, Fenced, StorageError; what was copied until then stays."""
+    copy = Copy(name, target, Session(target, new_id(), "", clock))
+    copy.prepare()
+    try:
+        if copy.error:
+            raise copy.error
+        result = catch_up(source, copy, None, progress=progress)
+    finally:
+        copy.finish()
+        copy.session.end()
+    if copy.error:
+        raise copy.error
+    return result
+
+
+def catch_up(source: Repository, target: Copy, config_id: str | None, *, progress: Progress) -> CaughtUp:
+    """Copy what `target` missed of one configuration, or of all. `target` was prepared: its session is on, its index
+    loaded. Raises Corrupt when the source's copy is damaged, Fenced, StorageError."""
     result = CaughtUp()
     missed = missed_points(source, target.repository, config_id)
     if not missed:
@@ -58,8 +84,11 @@ def catch_up(source: Repository, target: Copy, config_id: str, *, progress: Prog
             progress.checkpoint()
         target.write_index()
         _commit(source, target.repository, manifest)
+        target.session.check_fence()
         result.points += 1
-    _update_head(target.repository, missed[-1], {manifest.sequence for manifest in missed}, source)
+    for _, series in itertools.groupby(missed, key=lambda manifest: manifest.config_id):
+        arrived = list(series)
+        _update_head(target.repository, arrived[-1], {manifest.sequence for manifest in arrived}, source)
     return result
 
 

@@ -15,6 +15,7 @@ from engine.backup import Request, Result, backup
 from engine.errors import Corrupt, EngineError, Unavailable
 from engine.progress import Silent
 from engine.repository import layout, repository
+from engine.repository.heal import sync
 from engine.repository.repository import Repository
 from engine.sources.files import Config, FilesSource
 from engine.storage.base import Storage
@@ -167,6 +168,28 @@ def test_a_new_destination_gets_the_whole_history(fleet: Fleet, source: Path, se
     fleet.backup(source, "one", "three")
     states.append(snapshot(source))
     assert_restores_all(fleet, "three", source, states)
+
+
+def test_sync_brings_a_destination_up_to_date_without_a_run(fleet: Fleet, source: Path, seed: int) -> None:
+    states = []
+    for number in range(2):
+        write_file(source / f"file{number}", random.Random(seed + number), 60_000)
+        states.append(snapshot(source))
+        fleet.backup(source, "one")
+    fleet.backup(source, "one", config_id="other", parent=None)
+    done = sync(fleet.open("one"), "two", fleet.open("two"), clock=fleet.clock, progress=Silent())
+    assert done.points == 3
+    again = sync(fleet.open("one"), "two", fleet.open("two"), clock=fleet.clock, progress=Silent())
+    assert (again.points, again.packs) == (0, 0)
+    bench = fleet.bench("two")
+    assert bench.check().errors == []
+    for manifest in bench.manifests():
+        bench.restore(manifest, f"{manifest.config_id}{manifest.sequence}")
+    for number, state in enumerate(states, start=1):
+        assert snapshot(bench.folder / f"test{number}" / str(source).lstrip("/")) == state
+    heads = {config: fleet.open("two").read_head(config) for config in ("test", "other")}
+    assert {config: head.sequence for config, head in heads.items() if head} == {"test": 2, "other": 1}
+    assert list(fleet.open("two").storage.list(layout.SESSIONS)) == []
 
 
 def test_damage_is_not_spread(fleet: Fleet, source: Path) -> None:
