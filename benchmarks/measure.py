@@ -24,7 +24,7 @@ _KIBI = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its whole environment. `feed` is the program whose output it reads, `output` a file for its own."""
+    """A program with its environment. `feed` is the program whose output it reads, `output` a file for its own."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
@@ -70,7 +70,7 @@ def run(command: Command, *, server: int = 0) -> Sample:
 
 
 def settle() -> None:
-    """Returns when what the last run left is written, and others leave the machine alone; at most half a minute late."""
+    """Returns when what the last run left is written and others leave the machine alone, or after half a minute."""
     os.sync()
     end = time.monotonic() + QUIET_SECONDS
     while (before := _busy()) is not None and time.monotonic() < end:

@@ -6,17 +6,19 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks import data
 from benchmarks.measure import Command
 from benchmarks.tools import Database
 from benchmarks.words import numbers, words
 from tests.support.postgres import PostgresServer, start_server
 
 MAJOR = 18
-NAME = "shop"
+NAME, RESTORED = "shop", "shop_again"
 ROWS = 1_600_000  # events; the other tables follow from it: 6.8 million rows, 0.81 GB of dump
 BLOCK_ROWS = 5000
 ROWS_PER_TABLE = {"accounts": 3, "events": 1, "documents": 0.25}
@@ -34,7 +36,7 @@ delete from events where hashint8(id) % 1000 = 8;
 
 
 class Shop:
-    """The server with both days. Use it as a context manager: leaving the block ends the server."""
+    """The server with both days, a Subject. Use it as a context manager: leaving the block ends the server."""
 
     def __init__(self, rows: int = ROWS) -> None:
         """`rows` is the number of events, the measure of everything."""
@@ -49,6 +51,7 @@ class Shop:
             self._server.query(_of_day(2), DAY)
             self._fill(_of_day(2), range(rows, rows + max(1, rows // 100)), random.Random(405))
             self._vacuum(_of_day(2))
+            self._show(1)
         except BaseException:
             self._server.stop()
             raise
@@ -73,30 +76,49 @@ class Shop:
     def source(self) -> Database:
         """What the tools are given."""
         return Database(
-            self._server.url(NAME), self._dump("--compress=0"), self._dump(), self._load, self._server.bin
+            self._server.url(NAME),
+            self._dump("--compress=0"),
+            self._dump(),
+            self._server.create_database,
+            self._load,
+            self._server.bin,
         )
-
-    def show(self, day: int) -> None:
-        """Let the database be as it was on day 1 or 2, under the same name."""
-        if self._today != day:
-            if self._today:
-                self._rename(NAME, _of_day(self._today))
-            self._rename(_of_day(day), NAME)
-            self._today = day
 
     def facts(self) -> dict[str, int]:
         """Rows of each table now."""
         return self._counts(NAME)
 
-    def is_restored(self, name: str) -> bool:
+    def warm(self) -> None:
+        """The tables' files, of which the server itself keeps only a little."""
+        data.warm(self._server.socket_folder / "data" / "base")
+
+    @contextmanager
+    def next_day(self) -> Iterator[None]:
+        """The database as it was on the second day, under the same name."""
+        self._show(2)
+        try:
+            yield
+        finally:
+            self._show(1)
+
+    @contextmanager
+    def receive(self) -> Iterator[str]:
+        """The name of a database that does not exist yet, dropped at the end of the block."""
+        try:
+            yield RESTORED
+        finally:
+            self._server.drop_database(RESTORED)
+
+    def is_restored(self, place: str) -> bool:
         """Whether a restored database has the same rows in each table."""
-        return self._counts(name) == self._counts(NAME)
+        return self._counts(place) == self._counts(NAME)
 
-    def drop(self, name: str) -> None:
-        self._server.drop_database(name)
-
-    def create(self, name: str) -> None:
-        self._server.create_database(name)
+    def _show(self, day: int) -> None:
+        if self._today != day:
+            if self._today:
+                self._rename(NAME, _of_day(self._today))
+            self._rename(_of_day(day), NAME)
+            self._today = day
 
     def _dump(self, *options: str) -> Command:
         """pg_dump in the custom format to its output."""

@@ -50,9 +50,7 @@ def run_rounds(
 class _Round:
     """One round; `_kept` has the repository of each tool."""
 
-    def __init__(
-        self, subject: Subject, makers: Mapping[str, Maker], place: Path, samples: Samples, say: Say
-    ) -> None:
+    def __init__(self, subject: Subject, makers: Mapping[str, Maker], place: Path, samples: Samples, say: Say) -> None:
         self._subject = subject
         self._makers = makers
         self._place = place

@@ -1,9 +1,9 @@
-"""What is backed up: a folder of generated files, and (in postgres.py) a database. Both change as in a day, and back."""
+"""What is backed up: a folder of generated files, and (postgres.py) a database. Both change as in a day, and back."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +13,11 @@ from benchmarks.tools import Source
 
 
 class Subject(Protocol):
-    """Something to back up. `pid` is the process id of the server that works for it, 0 where there is none."""
+    """Something to back up."""
 
-    pid: int
+    @property
+    def pid(self) -> int:
+        """Process id of the server that works for it, 0 where there is none."""
 
     @property
     def source(self) -> Source: ...
@@ -41,7 +43,7 @@ class Folder:
 
     pid = 0
 
-    def __init__(self, place: Path, planned: Sequence[data.Planned]) -> None:
+    def __init__(self, place: Path, planned: list[data.Planned]) -> None:
         self.source = place / "source"
         self._place = place
         data.make(self.source, planned)

@@ -27,6 +27,7 @@ class Database:
     url: str
     dump: Command
     compressed_dump: Command
+    create: Callable[[str], object]
     load: Callable[[str], Command]
     programs: Path
 
@@ -41,7 +42,9 @@ Source = Path | Database
 class Kept(Protocol):
     """One tool's new repository below a folder of its own, and the commands for it; None for what it cannot do."""
 
-    repositories: tuple[Path, ...]
+    @property
+    def repositories(self) -> tuple[Path, ...]:
+        """Where it keeps backups; more than one for more destinations."""
 
     def start(self) -> Command | None:
         """Start the program and do next to nothing."""
@@ -116,7 +119,7 @@ class Restic:
 
     def restore(self, source: Source, into: str) -> Command:
         if isinstance(source, Database):
-            return replace(source.load(into), feed=self._command("dump", "latest", DUMP))
+            return _into_database(source, into, self._command("dump", "latest", DUMP))
         return self._command("restore", "latest", "--target", into)
 
     def verify(self) -> Command:
@@ -155,9 +158,8 @@ class Borg:
 
     def restore(self, source: Source, into: str) -> Command:
         if isinstance(source, Database):
-            return replace(
-                source.load(into), feed=Command(("borg", "extract", "--stdout", self._archive(), DUMP), self._env)
-            )
+            extract = ("borg", "extract", "--stdout", self._archive(), DUMP)
+            return _into_database(source, into, Command(extract, self._env))
         return Command(("borg", "extract", self._archive()), self._env, cwd=into)
 
     def verify(self) -> Command:
@@ -168,7 +170,7 @@ class Borg:
 
 
 class PgDump:
-    """PostgreSQL's own program in its custom format, compressed by itself, into a file."""
+    """PostgreSQL's own program in its custom format, compressed by itself, into a file; one dump, for it has no other."""
 
     name = "pg_dump -Fc"
 
@@ -181,7 +183,8 @@ class PgDump:
 
     def backup(self, source: Source) -> Command | None:
         assert isinstance(source, Database)
-        return replace(source.compressed_dump, output=str(self.repositories[0] / DUMP))
+        file = self.repositories[0] / DUMP
+        return None if file.exists() else replace(source.compressed_dump, output=str(file))
 
     def restore(self, source: Source, into: str) -> None:
         return None
@@ -205,6 +208,12 @@ def installed_peers() -> tuple[dict[str, Callable[[Path], Kept]], dict[str, str]
             said = subprocess.run(question, capture_output=True, text=True, check=True).stdout
             versions[name] = " ".join(said.split()[:2])
     return found, versions
+
+
+def _into_database(source: Database, name: str, dump: Command) -> Command:
+    """pg_restore, fed with a dump. Making the empty database is not counted for the peers; ours makes its own."""
+    source.create(name)
+    return replace(source.load(name), feed=dump)
 
 
 def _sources(source: Source) -> dict[str, object]:

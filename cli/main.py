@@ -141,12 +141,6 @@ def _call(arguments: Sequence[str] | None, door: Door) -> int:
     return answer if isinstance(answer, int) else exits.DONE
 
 
-def start_work() -> None:
-    """To be called when the imports are done and the work begins: garbage is looked for again, among the new only."""
-    gc.freeze()
-    gc.enable()
-
-
 def _silence_stdout() -> None:
     """Whoever read our output is gone (`| head`): the interpreter's last flush must not complain about it."""
     with contextlib.suppress(OSError, ValueError):

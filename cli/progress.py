@@ -82,9 +82,9 @@ class CommandProgress:
             self.problems += 1
             number = self.problems
         if number <= SHOWN_PROBLEMS:
-            self._say(f"Problem: {visible(path)}: {visible(reason)}")
+            self.say(f"Problem: {visible(path)}: {visible(reason)}")
         elif number == SHOWN_PROBLEMS + 1:
-            self._say("More problems are counted, and listed in the run's result.")
+            self.say("More problems are counted, and listed in the run's result.")
 
     def checkpoint(self) -> None:
         """Raises Cancelled after the first Ctrl-C."""
@@ -119,7 +119,8 @@ class CommandProgress:
             else:
                 self._bar.paint(self.line(), done=self.read, expected=self.expected)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line for people, above the bar where there is one."""
         if self._bar is None:
             self._tell(text)
         else:

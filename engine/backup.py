@@ -136,25 +136,41 @@ def backup(
             raise
         watch.checkpoint()
         head = _newest(copies, request)
-        manifest = Manifest(
-            id=new_id(),
-            session=session,
-            config_id=request.config_id,
-            config=request.config,
-            sequence=head.sequence + 1 if head else 1,
-            previous=head.hash if head else None,
-            started_at=started_at,
-            finished_at=clock(),
-            type=request.type,
-            parent=parent[0].id if parent else None,
-            roots=tuple(roots),
-            totals=_totals(counts, writer, watch, roots),
-            problems=tuple(watch.problems),
-            tags=request.tags,
-            program=request.program,
-            host=request.host,
+        manifest = _describe(
+            request, watch, session, head, (started_at, clock()), roots, _totals(counts, writer, watch, roots), parent
         )
         return _commit(copies, manifest, request, writer.stored_bytes)
+
+
+def _describe(
+    request: Request,
+    watch: _Watch,
+    session: bytes,
+    head: Head | None,
+    times: tuple[datetime, datetime],
+    roots: Sequence[FilesRoot | StreamRoot],
+    totals: dict[str, int],
+    parent: tuple[Manifest, BlobReader] | None,
+) -> Manifest:
+    """The manifest of the run, numbered behind `head`."""
+    return Manifest(
+        id=new_id(),
+        session=session,
+        config_id=request.config_id,
+        config=request.config,
+        sequence=head.sequence + 1 if head else 1,
+        previous=head.hash if head else None,
+        started_at=times[0],
+        finished_at=times[1],
+        type=request.type,
+        parent=parent[0].id if parent else None,
+        roots=tuple(roots),
+        totals=totals,
+        problems=tuple(watch.problems),
+        tags=request.tags,
+        program=request.program,
+        host=request.host,
+    )
 
 
 def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import output
-from cli.options import confirm, json_option, not_built, pass_door
+from cli import exits, output
+from cli.options import confirm, json_option, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
@@ -125,9 +125,38 @@ def delete(door: Door, config: str, typed: str | None) -> None:
 @click.argument("config")
 @json_option
 @pass_door
-def test(door: Door, config: str) -> None:
-    """Connect to the sources and destinations of a configuration."""
-    raise not_built("`config test`")
+def test(door: Door, config: str) -> int:
+    """Connect to the sources and destinations of a configuration; nothing is backed up."""
+    from webapp.services import trials
+
+    found = trials.trial(door.installation, config, cwd=door.cwd, tell=door.tell)
+    if door.json:
+        output.document(
+            door,
+            [
+                {
+                    "pointer": each.pointer,
+                    "what": each.what,
+                    "ok": each.error is None,
+                    "detail": each.detail or None,
+                    "error": each.error,
+                    "warnings": list(each.warnings),
+                }
+                for each in found
+            ],
+        )
+    else:
+        output.table(
+            ["", "WHAT", "ANSWER"],
+            [["ok" if each.error is None else "FAILED", each.what, each.error or each.detail] for each in found],
+        )
+        for each in found:
+            for warning in each.warnings:
+                door.tell(f"Warning: {each.what}: {warning}")
+    if any(each.error is not None for each in found):
+        door.tell(f"Error: the configuration {config} cannot be backed up as it is now.")
+        return exits.FAILED
+    return exits.WARNINGS if any(each.warnings for each in found) else exits.DONE
 
 
 def print_configurations(door: Door, found: list[Configuration]) -> None:

@@ -36,4 +36,37 @@ def command(
         raise click.UsageError("Give --config ID, --file CONFIG.json or --type TYPE.")
     if not wait:
         raise not_built("`create --no-wait`")
-    raise not_built("`create`")
+    chosen = config_id or _stored(door, file, backup_type)
+    # With --type alone the configuration is of that type already.
+    as_type = backup_type if config_id is not None or file is not None else None
+    return run(door, chosen, as_type=as_type, tags=dict(tags))
+
+
+def run(door: Door, config_id: str, *, as_type: str | None = None, tags: dict[str, str] | None = None) -> int:
+    """Backs a stored configuration up, tells how it went, and returns the exit code."""
+    from cli.results import tell_backup
+    from cli.work import working
+    from webapp.services import backups
+
+    installation = door.installation
+    order = backups.Order(config_id, door.identity, as_type=as_type, tags=tags or {})
+    with working(door) as progress:
+        finished = backups.create(installation, order, cwd=door.cwd, progress=progress, tell=progress.say)
+    return tell_backup(door, finished)
+
+
+def _stored(door: Door, file: Path | None, backup_type: str | None) -> str:
+    """The id of the configuration in the file, or of the environment's defaults; stored before it is run."""
+    from webapp.services import configurations
+
+    if file is not None:
+        from webapp.schema.document import read
+
+        stored = configurations.store(door.installation, read(file))
+        if stored.changed:
+            door.tell(f"The configuration {stored.configuration.id} was updated.")
+        return stored.configuration.id
+    from webapp.schema.defaults import default_document
+
+    assert backup_type is not None
+    return configurations.store_default(door.installation, default_document(backup_type, door.settings.environment)).id

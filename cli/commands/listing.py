@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.options import Age, json_option, not_built, pass_door
+from cli.options import Age, json_option, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
     from webapp.models import Run
+    from webapp.services.restore_points import Place
 
 STATES = ("queued", "running", "succeeded", "warning", "failed", "cancelled", "interrupted")
+POINT_STATES = ("succeeded", "warning")
 
 
 @click.command("list")
@@ -40,21 +42,85 @@ def command(
     """Restore points, configurations, destinations or runs, newest first."""
     if configs + destinations + runs > 1:
         raise click.UsageError("Give one of --configs, --destinations and --runs.")
+    if (configs or destinations) and (config_id, status, since) != (None, None, None):
+        raise click.UsageError("--config, --status and --since narrow runs and restore points only.")
     if configs:
-        _configurations(door)
+        _configurations(door, limit)
     elif runs:
         _runs(door, config_id=config_id, status=status, since=since, limit=limit)
     elif destinations:
-        raise not_built("`list --destinations`")
+        _destinations(door, limit)
     else:
-        raise not_built("`list` of restore points")
+        _restore_points(door, config_id=config_id, status=status, since=since, limit=limit)
 
 
-def _configurations(door: Door) -> None:
+def _restore_points(
+    door: Door, *, config_id: str | None, status: str | None, since: timedelta | None, limit: int
+) -> None:
+    from cli.commands import points
+    from webapp.services import restore_points
+
+    installation = door.installation
+    troubles = restore_points.refresh(installation, tell=door.tell)
+    earliest = None if since is None else installation.clock() - since
+    found = restore_points.listing(installation, config_id=config_id, status=status, since=earliest, limit=limit)
+    if door.json:
+        output.document(door, [points.summary(backup, troubles) for backup in found])
+        return
+    if status not in (None, *POINT_STATES):
+        door.tell(f"No restore point is {status}: `list --runs --status {status}` shows runs.")
+    elif not found:
+        door.tell("There is no restore point. `backup-cli create` makes one.")
+    points.print_list(found, troubles, door.settings.timezone)
+
+
+def _destinations(door: Door, limit: int) -> None:
+    from webapp.services import restore_points
+
+    found = restore_points.places(door.installation)[:limit]
+    if door.json:
+        output.document(door, [_place_document(place) for place in found])
+        return
+    if not found:
+        door.tell("There is no destination yet. `backup-cli create` or `backup-cli destination add` makes one.")
+    for place in found:
+        if place.trouble is not None:
+            door.tell(f"{place.destination.name}: {place.trouble.error} {place.trouble.hint}".rstrip())
+    rows = [
+        [
+            place.destination.name,
+            place.destination.kind,
+            place.state,
+            str(place.copies),
+            output.size(place.free_bytes),
+            place.where or "-",
+        ]
+        for place in found
+    ]
+    output.table(["NAME", "TYPE", "STATE", "POINTS", "FREE", "WHERE"], rows, right=("POINTS", "FREE"))
+
+
+def _place_document(place: Place) -> dict[str, Any]:
+    destination, trouble = place.destination, place.trouble
+    return {
+        "name": destination.name,
+        "type": destination.kind,
+        "status": place.state,
+        "where": place.where or None,
+        "repositoryId": destination.repository_id,
+        "copies": place.copies,
+        "freeBytes": place.free_bytes,
+        "createdAt": destination.created_at,
+        "error": None if trouble is None else trouble.error,
+        "hint": None if trouble is None else trouble.hint or None,
+    }
+
+
+def _configurations(door: Door, limit: int) -> None:
     from cli.commands.config import print_configurations
     from webapp.services import configurations
 
-    print_configurations(door, configurations.listing(door.installation))
+    print_configurations(door, configurations.listing(door.installation)[:limit])
 
 
 def _runs(door: Door, *, config_id: str | None, status: str | None, since: timedelta | None, limit: int) -> None:
@@ -63,9 +129,9 @@ def _runs(door: Door, *, config_id: str | None, status: str | None, since: timed
     installation = door.installation
     runs.interrupt_dead(installation)
     if config_id is not None:
-        from webapp.services import configurations
+        from webapp.services import restore_points
 
-        configurations.find(installation, config_id)
+        restore_points.require_series(installation, config_id)
     earliest = None if since is None else installation.clock() - since
     found = runs.listing(installation, config_id=config_id, state=status, since=earliest, limit=limit)
     if door.json:

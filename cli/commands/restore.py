@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from cli import output
 from cli.options import json_option, not_built, pass_door
 from cli.state import Door
+
+if TYPE_CHECKING:
+    from webapp.services.restore_plans import Plan
+    from webapp.services.restores import Order
 
 
 @click.command("restore")
@@ -33,4 +40,81 @@ def command(
     """Restore to a new place: restored-<id>/, and databases named <name>_restored_<id>."""
     if replace or typed is not None:
         raise not_built("`restore --replace`")
-    raise not_built("`restore`")
+    from webapp.services.restores import Order
+
+    order = Order(backup, door.identity, targets=targets, only=only, verify=verify)
+    return _plan(door, order) if dry_run else run(door, order)
+
+
+def run(door: Door, order: Order) -> int:
+    """Carries the restore out, tells how it went, and returns the exit code."""
+    from cli.results import tell_restore
+    from cli.work import working
+    from webapp.services import restores
+
+    installation = door.installation
+    with working(door) as progress:
+        finished = restores.restore(installation, order, cwd=door.cwd, progress=progress, tell=progress.say)
+    return tell_restore(door, finished)
+
+
+def _plan(door: Door, order: Order) -> int:
+    from webapp.services import restores
+
+    made = restores.plan(door.installation, order, cwd=door.cwd, tell=door.tell)
+    if door.json:
+        output.document(door, _document(made, door.installation.host))
+        return 0
+    output.line(f"Restoring {made.backup.public_id} would put:")
+    if made.folder is not None:
+        part = made.folder
+        what = ", ".join(map(output.visible, part.roots))
+        output.line(
+            f"  {what} ({part.files:,} files, {output.size(part.bytes)}) below {output.visible(str(part.target))}"
+        )
+    for database in made.databases:
+        tables = f"{database.tables} tables" + ("" if database.selection is None else " of it")
+        output.line(
+            f"  the database {output.visible(database.root.name)} ({tables}, {output.size(database.bytes)}) "
+            f"into {output.visible(database.connection.describe())}"
+        )
+    for text in made.left_out:
+        output.line(f"  not {output.visible(text)}: no --to is for it")
+    for text in made.warnings:
+        output.line(f"Note: {output.visible(text)}")
+    output.line("Nothing was touched.")
+    return 0
+
+
+def _document(made: Plan, host: str) -> dict[str, object]:
+    folder = made.folder
+    targets: list[dict[str, object]] = []
+    if folder is not None:
+        targets.append(
+            {
+                "kind": "folder",
+                "target": str(folder.target),
+                "paths": list(folder.roots),
+                "files": folder.files,
+                "bytes": folder.bytes,
+            }
+        )
+    targets += [
+        {
+            "kind": "database",
+            "target": part.connection.describe(),
+            "database": part.root.name,
+            "tables": part.tables,
+            "bytes": part.bytes,
+        }
+        for part in made.databases
+    ]
+    return {
+        "kind": "restore",
+        "dryRun": True,
+        "backupId": made.backup.public_id,
+        "host": host,
+        "targets": targets,
+        "leftOut": list(made.left_out),
+        "warnings": list(made.warnings),
+    }

@@ -19,9 +19,22 @@ from cli.state import Door
 def command(
     door: Door, backup: str | None, config_id: str | None, everything: bool, read_data: int, drill: bool
 ) -> int:
-    """Read backups back and check every byte."""
+    """Read backups back and check every byte. Everything, unless told otherwise."""
     if (backup is not None) + (config_id is not None) + everything > 1:
         raise click.UsageError("Give one of --backup, --config and --all.")
     if drill:
         raise not_built("`verify --drill`")
-    raise not_built("`verify`")
+    return run(door, backup=backup, config_id=config_id, read_percent=read_data)
+
+
+def run(door: Door, *, backup: str | None = None, config_id: str | None = None, read_percent: int = 100) -> int:
+    """Verifies, tells what was found, and returns the exit code."""
+    from cli.results import tell_verification
+    from cli.work import working
+    from webapp.services import verifications
+
+    installation = door.installation
+    order = verifications.Order(door.identity, backup=backup, config_id=config_id, read_percent=read_percent)
+    with working(door) as progress:
+        finished = verifications.verify(installation, order, progress=progress, tell=progress.say)
+    return tell_verification(door, finished, read_percent)

@@ -14,7 +14,7 @@ from tests.webapp.support import document
 
 @dataclass
 class Shop:
-    """A command line with a folder to back up. `destinations` are names of folders below the home."""
+    """A command line with a folder to back up."""
 
     cli: CommandLine
     source: Path
@@ -26,14 +26,16 @@ class Shop:
         source.mkdir()
         return Shop(cli, source)
 
-    def configure(self, config_id: str = "shop", *, destinations: tuple[str, ...] = ("backups",), **changes: Any) -> str:
-        """Stores a configuration of type files for the source folder, with changes; its id."""
+    def configure(self, config_id: str = "shop", *, places: tuple[str, ...] = ("backups",), **changes: Any) -> str:
+        """Stores a configuration of type files for the source folder, with changes; its id.
+
+        `places` are folders below the home: its destinations."""
         whole = document(
             **{
                 "id": config_id,
                 "type": "files",
                 "sources": {"paths": [{"path": str(self.source)}]},
-                "destinations": [{"type": "local", "config": {"path": name}} for name in destinations],
+                "destinations": [{"type": "local", "config": {"path": name}} for name in places],
                 **changes,
             }
         )

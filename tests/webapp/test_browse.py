@@ -7,24 +7,29 @@ import random
 import stat
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cli import saving
 from cli.commands.points import pasteable
-from engine.errors import Cancelled
-from engine.progress import Silent
+from cli.exits import exit_code
+from engine.repository.reader import open_reader
 from tests.support.command import CommandLine
+from tests.support.repositories import Bench
 from tests.support.trees import ODD_NAMES
 from tests.webapp.points import Shop, harm
-from webapp.errors import ConfirmationNeeded, Invalid, Unavailable
-from webapp.services.browsing import Content
+from webapp.errors import ServiceError
+from webapp.installation import Installation, open_installation
+from webapp.models import Backup
+from webapp.services import browsing
+from webapp.services.differences import differences
+from webapp.settings import read_settings
 
 BIG = 3_000_000
 SPARSE = 20 << 20
+DEEP = 1050
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,13 @@ class Made:
     """Two restore points of one folder, what changed between them, and one of another configuration."""
 
     shop: Shop
+    installation: Installation
     first: str
     second: str
     other: str
+
+    def point(self, name: str = "") -> browsing.Point:
+        return browsing.open_point(self.installation, name or self.second, tell=lambda text: None)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +56,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     first = shop.create()
     (shop.source / "changed").write_text("longer than before")
     (shop.source / "mode").chmod(0o640)
+    os.utime(shop.source / "touched", ns=(1, 1))
     (shop.source / "removed").unlink()
     (shop.source / "below" / "added").write_text("new")
-    yield Made(shop, first, shop.create(), shop.create("other"))
+    second, other = shop.create(), shop.create("other")
+    installation = open_installation(read_settings({"HOLDFAST_HOME": str(cli.home)}))
+    yield Made(shop, installation, first, second, other)
+    installation.close()
     cli.close()
 
 
@@ -61,7 +74,7 @@ def fill(folder: Path) -> None:
         with open(os.path.join(os.fsencode(folder), b"below", name), "wb") as file:
             file.write(name)
     (folder / "below" / "deeper" / "big").write_bytes(rng.randbytes(BIG))
-    for name in ("changed", "mode", "removed"):
+    for name in ("changed", "mode", "removed", "touched"):
         (folder / name).write_text(name)
     with (folder / "sparse").open("wb") as file:
         file.write(b"begin")
@@ -82,30 +95,33 @@ def test_the_roots_are_listed(made: Made) -> None:
 
 
 def test_a_folder_is_listed_exactly(made: Made) -> None:
-    for name in (b"", b"below", b"empty"):
-        path = made.shop.path(name)
-        answer = made.shop.cli("ls", made.second, path, "--json", code=0).json
-        listed = {os.fsencode(entry["name"]): entry for entry in answer["entries"]}
-        assert listed.keys() == set(os.listdir(os.fsencode(path)))
-        for child, entry in listed.items():
-            status = os.lstat(os.path.join(os.fsencode(path), child))
-            assert entry["mode"] == f"{stat.S_IMODE(status.st_mode):04o}"
-            assert (entry["uid"], entry["gid"], entry["modifiedNs"]) == (
-                status.st_uid,
-                status.st_gid,
-                status.st_mtime_ns,
-            )
-            assert entry["size"] == (status.st_size if stat.S_ISREG(status.st_mode) else None)
-    link = next(entry for entry in made.shop.cli("ls", made.second, made.shop.path("link"), "--json").json["entries"])
-    assert (link["kind"], link["target"]) == ("link", "changed")
+    path = made.shop.path("below")
+    answer = made.shop.cli("ls", made.second, path, "--json", code=0).json
+    listed = {os.fsencode(entry["name"]): entry for entry in answer["entries"]}
+    assert listed.keys() == set(os.listdir(os.fsencode(path)))
+    for child, entry in listed.items():
+        status = os.lstat(os.path.join(os.fsencode(path), child))
+        assert entry["mode"] == f"{stat.S_IMODE(status.st_mode):04o}"
+        assert (entry["uid"], entry["gid"], entry["modifiedNs"]) == (status.st_uid, status.st_gid, status.st_mtime_ns)
+        assert entry["size"] == (status.st_size if stat.S_ISREG(status.st_mode) else None)
+
+
+def test_every_kind_of_entry_is_named(made: Made) -> None:
+    found = {entry.name: entry for entry in browsing.entries(made.point(), str(made.shop.source))}
+    assert found[b"link"].target == b"changed"
+    kinds = {name: found[name].kind for name in (b"below", b"changed", b"fifo", b"link")}
+    assert kinds == {b"below": "folder", b"changed": "file", b"fifo": "fifo", b"link": "link"}
+    assert {entry.name for entry in browsing.entries(made.point(), made.shop.path("changed") + "/")} == {b"changed"}
+    assert list(browsing.entries(made.point(), made.shop.path("empty"))) == []
+    assert browsing.file_mode(found[b"below"]).startswith("drwx")
 
 
 def test_folders_above_lead_to_what_was_backed_up(made: Made) -> None:
     above = made.shop.source.parent
     for path in (str(above), f"{above}//", "/"):
-        (entry,) = made.shop.cli("ls", made.second, path, "--json", code=0).json["entries"]
-        assert entry["name"] in made.shop.source.parts
-        assert (entry["kind"], entry["mode"]) == ("folder", None)
+        (entry,) = browsing.entries(made.point(), path)
+        assert os.fsdecode(entry.name) in made.shop.source.parts
+        assert (entry.kind, entry.mode) == ("folder", None)
     assert made.shop.cli("ls", made.second, str(above), code=0).stdout.startswith("d?????????  ")
 
 
@@ -129,13 +145,15 @@ def test_a_file_comes_back_byte_for_byte(made: Made) -> None:
     shop = made.shop
     target = shop.cli.folder / "odd"
     target.mkdir()
-    for name in (b"plain.txt", b"\x80\xff\xfe", b"new\nline", b"--help", "файл".encode(), b"x" * 255):
+    for name in (b"\x80\xff\xfe", b"x" * 255):
         shop.cli("get", made.second, shop.path(b"below/" + name), "-o", target, code=0)
         with open(os.path.join(os.fsencode(target), name), "rb") as file:
             assert file.read() == name
-    assert sorted(os.listdir(os.fsencode(target))) == sorted(
-        (b"plain.txt", b"\x80\xff\xfe", b"new\nline", b"--help", "файл".encode(), b"x" * 255)
-    )
+    assert len(os.listdir(target)) == 2
+    point = made.point()
+    for name in ODD_NAMES:
+        found = browsing.content(point, shop.path(b"below/" + name))
+        assert (b"".join(found.pieces), found.size, os.fsencode(found.name)) == (name, len(name), name)
 
 
 def test_a_large_file_goes_to_a_new_file_or_to_stdout(made: Made) -> None:
@@ -188,28 +206,20 @@ def test_a_file_that_is_there_is_not_overwritten(made: Made) -> None:
     ],
 )
 def test_what_has_no_bytes_is_told_in_a_sentence(made: Made, name: str | bytes, code: int, words: str) -> None:
-    before = sorted(os.listdir(made.shop.cli.folder))
-    outcome = made.shop.cli("get", made.second, made.shop.path(name), code=code)
-    assert words in outcome.stderr
-    assert outcome.output == b""
-    assert "Traceback" not in outcome.stderr
-    assert sorted(os.listdir(made.shop.cli.folder)) == before
+    with pytest.raises(ServiceError, match=words) as raised:
+        browsing.content(made.point(), made.shop.path(name))
+    assert exit_code(raised.value) == code
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["show", "bk_zzzz"], 10, "There is no restore point bk_zzzz."),
-        (["show", "shop@oldest"], 10, "There is no restore point shop@oldest."),
-        (["ls", "nobody@latest"], 10, "nobody"),
         (["ls", "bk_"], 2, "More than one restore point begins with bk_"),
-        (["ls", "shop@latest", "postgres:shop"], 10, "Paths begin with /"),
-        (["ls", "shop@latest", "database:"], 10, "Paths begin with /"),
         (["get", "shop@latest", "relative"], 10, "Paths begin with /"),
         (["get", "shop@latest", "/x", "-o", "-", "--json"], 2, "leave --json out"),
         (["get", "shop@latest", "/x", "-o", "-", "--force"], 2, "--force is about a file"),
-        (["diff", "shop@latest", "bk_zzzz"], 10, "There is no restore point bk_zzzz."),
-        (["diff", "shop@latest"], 2, "Missing argument"),
+        (["diff", "shop@latest", "nobody@latest"], 10, "nobody"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -221,16 +231,17 @@ def test_bad_input_is_told_in_a_sentence(made: Made, arguments: list[str], code:
 
 
 def test_an_id_may_be_cut_short(made: Made) -> None:
-    length = next(number for number in range(4, 30) if made.second[:number] not in (made.first, made.other)[0])
-    short = made.second[: max(length, 12)]
-    assert made.shop.cli("show", short, "--json", code=0).json["backupId"] == made.second
+    assert made.point(made.second[:12]).backup.public_id == made.second
+    assert made.point(made.second.removeprefix("bk_")[:12]).backup.public_id == made.second
+    assert made.point("shop@latest").backup.public_id == made.second
 
 
 def test_show_tells_all_of_it(made: Made) -> None:
     shop = made.shop
     answer = shop.cli("show", made.second, "--json", code=0).json
     assert (answer["configId"], answer["sequence"], answer["parentId"]) == ("shop", 2, made.first)
-    assert (answer["type"], answer["status"], answer["problemCount"], answer["problems"]) == ("files", "succeeded", 0, [])
+    assert (answer["type"], answer["status"]) == ("files", "succeeded")
+    assert (answer["problemCount"], answer["problems"]) == (0, [])
     assert answer["configuration"]["id"] == "shop"
     assert answer["folders"][0]["path"] == str(shop.source)
     assert answer["files"]["new"] == 1
@@ -246,27 +257,57 @@ def test_what_changed(made: Made) -> None:
         f"added     {shop.path('below/added')}",
         f"changed   {shop.path('changed')}",
         f"metadata  {shop.path('mode')}",
+        f"metadata  {shop.path('touched')}",
         f"removed   {shop.path('removed')}",
     ]
     outcome = shop.cli("diff", made.first, made.second, code=0)
     assert sorted(outcome.stdout.splitlines()) == expected
-    assert outcome.stderr == "1 added, 1 removed, 1 changed, 1 metadata.\n"
+    assert outcome.stderr == "1 added, 1 removed, 1 changed, 2 metadata.\n"
     back = shop.cli("diff", made.second, made.first, "--json", code=0).json
-    assert back["summary"] == {"added": 1, "removed": 1, "changed": 1, "metadata": 1}
+    assert back["summary"] == {"added": 1, "removed": 1, "changed": 1, "metadata": 2}
     assert {(each["change"], each["path"]) for each in back["changes"]} == {
         ("removed", shop.path("below/added")),
         ("changed", shop.path("changed")),
         ("metadata", shop.path("mode")),
+        ("metadata", shop.path("touched")),
         ("added", shop.path("removed")),
     }
 
 
 def test_what_did_not_change_also_between_configurations(made: Made) -> None:
-    same = made.shop.cli("diff", made.second, made.second, code=0)
-    assert (same.output, same.stderr) == (b"", "No differences.\n")
+    assert list(differences(made.point(), made.point())) == []
     other = made.shop.cli("diff", made.second, made.other, code=0)
     assert other.output == b""
     assert other.stderr == "Note: these are of different configurations, shop and other.\nNo differences.\n"
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder and its innermost folder. Removed level by level: what removes tests' folders calls itself for each."""
+    top = bottom = tmp_path / "deep"
+    top.mkdir()
+    for _ in range(DEEP):
+        bottom = bottom / "d"
+        bottom.mkdir()
+    yield top, bottom
+    (bottom / "file").unlink(missing_ok=True)
+    while bottom != tmp_path:
+        bottom.rmdir()
+        bottom = bottom.parent
+
+
+def test_a_deep_tree_is_listed_and_compared(tmp_path: Path, deep: tuple[Path, Path]) -> None:
+    top, bottom = deep
+    bench = Bench(tmp_path / "bench")
+    bench.create()
+    (bottom / "file").write_text("one")
+    before = bench.backup(top).manifest
+    (bottom / "file").write_text("two")
+    after = bench.backup(top).manifest
+    reader = open_reader(bench.open())
+    points = [browsing.Point(Backup(public_id="bk_x"), manifest, reader) for manifest in (before, after)]
+    assert [(each.what, each.path) for each in differences(*points)] == [("changed", str(bottom / "file"))]
+    assert [entry.name for entry in browsing.entries(points[0], str(bottom))] == [b"file"]
 
 
 @pytest.mark.parametrize("arguments", [("get", "below/deeper/big", "-o", "-"), ("ls", "below"), ("show",)])
@@ -305,59 +346,3 @@ def test_damage_ends_with_6_and_leaves_nothing(cli: CommandLine) -> None:
     cli("get", point, shop.path("file"), "-o", "taken", "--force", code=6)
     assert [path.name for path in cli.folder.iterdir()] == ["taken"]
     assert (cli.folder / "taken").read_text() == "precious"
-
-
-def test_what_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    class Stopped(Silent):
-        def checkpoint(self) -> None:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        saving.to_file(content([b"x" * 10]), tmp_path / "new", Stopped(), force=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
-    target = tmp_path / "new"
-
-    def pieces() -> Generator[bytes, None, None]:
-        target.write_text("somebody else's")
-        yield b"ours"
-
-    with pytest.raises(ConfirmationNeeded):
-        saving.to_file(Content("new", 4, pieces()), target, Silent(), force=False)
-    assert target.read_text() == "somebody else's"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to("file")
-    for target, error in (
-        (tmp_path / "none" / "new", Unavailable),
-        (tmp_path / "file" / "new", Unavailable),
-        (tmp_path / ("x" * 300), Unavailable),
-        (tmp_path / "link", Invalid),
-    ):
-        with pytest.raises(error, match=r"new|xxx|link"):
-            saving.to_file(content([b"y"]), target, Silent(), force=True)
-    assert (tmp_path / "file").read_text() == "x"
-
-
-def content(pieces: list[bytes]) -> Content:
-    return Content("name", sum(map(len, pieces)), (piece for piece in pieces))
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("plain name", "plain name"),
-        ("it's", "it's"),
-        ("\x1b[31m", r"$'\x1b[31m'"),
-        ("a'\n\\", r"$'a\'\x0a\\'"),
-        ("\udcff\u202e", r"$'\xff\xe2\x80\xae'"),
-        ("$'a'", r"$'$\'a\''"),
-    ],
-)
-def test_names_as_a_shell_reads_them(name: str, shown: str) -> None:
-    assert pasteable(name) == shown

@@ -250,7 +250,7 @@ def test_the_state_is_written_in_one_place() -> None:
         (path.name, line.strip())
         for path in sorted(services.rglob("*.py"))
         for line in path.read_text().splitlines()
-        if "state=to" in line or ".state = " in line or "values(state" in line
+        if "state=to" in line or "run.state = " in line or ("update(Run)" in line and "state=" in line)
     ]
     assert len(writers) == 1, writers
 

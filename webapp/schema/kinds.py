@@ -7,54 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from engine.storage import KINDS as BUILT
+from engine.storage import KINDS
 
 _UPPER = re.compile(r"_([a-z])")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
-
-@dataclass(frozen=True)
-class PlannedS3:
-    """Settings of an S3 destination, known as data until the engine has the kind: stored, validated, not run."""
-
-    bucket: str = field(metadata={"help": "Name of the bucket"})
-    prefix: str = field(default="", metadata={"help": "Names of objects begin with it"})
-    region: str | None = field(default=None, metadata={"help": "Region of the bucket; else AWS_REGION"})
-    endpoint: str | None = field(default=None, metadata={"help": "URL of the store, for others than Amazon's"})
-    access_key_id: str | None = field(default=None, metadata={"help": "Else AWS_ACCESS_KEY_ID", "secret": True})
-    secret_access_key: str | None = field(default=None, metadata={"help": "Else AWS_SECRET_ACCESS_KEY", "secret": True})
-
-    def __post_init__(self) -> None:
-        if "${" not in self.bucket and not _BUCKET.fullmatch(self.bucket):
-            raise ValueError("the bucket's name must have 3 to 63 lower-case letters, digits, dots and hyphens")
-        if self.endpoint and "${" not in self.endpoint and not self.endpoint.startswith(("https://", "http://")):
-            raise ValueError("the endpoint must begin with https:// or http://")
-        if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("accessKeyId and secretAccessKey belong together: give both or none")
-
-
-PLANNED: dict[str, type[Any]] = {"s3": PlannedS3}
 
 
 def names() -> tuple[str, ...]:
     """Every kind that a configuration may name, in the order in which people are told."""
-    return tuple(dict.fromkeys([*BUILT, *PLANNED]))
-
-
-def is_built(kind: str) -> bool:
-    """Whether this version can run a destination of this kind."""
-    return kind in BUILT
+    return tuple(KINDS)
 
 
 def config_class(kind: str) -> type[Any]:
     """The dataclass of the kind's settings: names in snake_case, `help` and `secret` in each field's metadata."""
-    if kind in BUILT:
-        built: type[Any] = BUILT[kind].Config
-        return built
-    return PLANNED[kind]
+    built: type[Any] = KINDS[kind].Config
+    return built
 
 
 def field_types(kind: str) -> dict[str, Any]:

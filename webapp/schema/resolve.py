@@ -152,7 +152,7 @@ def resolve(
 def resolve_databases(
     document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path
 ) -> tuple[DatabaseSource, ...]:
-    """The databases of a configuration alone, whatever its type: where a dump came from. Raises ConfigurationInvalid."""
+    """The databases of a configuration, whatever its type: where dumps came from. Raises ConfigurationInvalid."""
     full = complete(document)
     replacer = _Replacer(environment, cwd)
     databases, _ = _sources(replacer, full, environment, "database")

@@ -8,22 +8,22 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
-from engine.errors import EngineError
+from engine.errors import EngineError, NotARepository, StorageError
 from engine.errors import NotFound as Absent
 from engine.model import tree
 from engine.model.manifest import FilesRoot, Manifest, StreamRoot
 from engine.model.tree import Node
 from engine.repository.reader import BlobReader
 from engine.restore import find
-from webapp.errors import Invalid, NotFound
+from webapp.errors import Invalid, NotFound, Unavailable
 from webapp.installation import Installation
 from webapp.models import Backup
 from webapp.services import records, repositories
 from webapp.services.keyrings import Tell
 
 DATABASE_WORD = "database"
+SUFFIXES = {"sqlite": ".sqlite"}
 DUMP_SUFFIX = ".dump"
 KINDS = {
     tree.FILE: ("file", stat.S_IFREG),
@@ -59,11 +59,14 @@ class Point:
 @dataclass(frozen=True)
 class Entry:
     """One entry of a folder. `mode` is the whole `st_mode`, `size` bytes (None for what has none), `modified` in
-    nanoseconds since 1970, `target` where a link points. A folder above those that were backed up has a name only."""
+    nanoseconds since 1970, `target` where a link points; `owner` and `group` are names, or numbers where no name was
+    known. A folder above those that were backed up has a name only."""
 
     name: bytes
     kind: str
     mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
     owner: str = ""
     group: str = ""
     size: int | None = None
@@ -100,6 +103,17 @@ def open_point(installation: Installation, text: str, *, tell: Tell) -> Point:
     return Point(backup, manifest, reader)
 
 
+def recorded(installation: Installation, text: str, *, tell: Tell) -> tuple[Backup, Manifest | None]:
+    """The restore point that `text` names and its manifest; None for the manifest when no destination can be read
+    now, which is told. Raises NotFound, Invalid, WrongKey, KeyMissing, and Corrupt."""
+    backup = repositories.find_backup(installation, text)
+    try:
+        return backup, repositories.reader_for(installation, backup, tell=tell)[1]
+    except (StorageError, NotARepository, NotFound, Unavailable) as error:
+        tell(f"Warning: {error.message} What is on record is shown. {error.hint}".rstrip())
+        return backup, None
+
+
 def open_beside(installation: Installation, text: str, other: Point, *, tell: Tell) -> Point:
     """As `open_point`, from the same destination as `other` where it lies there too, whose index is loaded already."""
     backup = repositories.find_backup(installation, text)
@@ -129,7 +143,8 @@ def database(point: Point, text: str) -> StreamRoot:
 
 def tables(root: StreamRoot) -> list[Table]:
     """The tables of a dump by schema and name, with exact rows."""
-    listed = [Table(fact["schema"], fact["name"], fact["rows"], fact["length"]) for fact in root.facts["tables"]]
+    facts = root.facts.get("tables", ())
+    listed = [Table(fact["schema"], fact["name"], fact["rows"], fact.get("length")) for fact in facts]
     bare = [Table(schema, name, None, None) for schema, name in root.facts.get("tablesWithoutData", ())]
     return sorted(listed + bare, key=lambda table: (table.schema, table.name))
 
@@ -153,7 +168,7 @@ def content(point: Point, text: str) -> Content:
     """
     if not is_path(text):
         root = database(point, text)
-        return Content(_file_name(root.name) + DUMP_SUFFIX, root.size, _stream(point.reader, root))
+        return Content(_file_name(root.name) + _suffix(root), root.size, _stream(point.reader, root))
     path = _normal(text)
     if _leading_to_roots(point, path):
         raise _is_folder(point, path)
@@ -174,21 +189,16 @@ def is_path(text: str) -> bool:
 
 def file_mode(entry: Entry) -> str:
     """`-rw-r--r--`, as `ls -l` shows it."""
-    return stat.filemode(entry.mode) if entry.mode is not None else "?" * 10
-
-
-def database_facts(root: StreamRoot) -> dict[str, Any]:
-    """What is recorded of a dumped database, for people."""
-    facts = root.facts
-    names = ("serverVersionText", "clientVersion", "encoding", "owner", "largeObjects", "rowsFrom", "warnings")
-    return {name: facts.get(name) for name in names} | {
-        "extensions": [{"name": name, "version": version} for name, version in facts.get("extensions", ())],
-    }
+    return stat.filemode(entry.mode) if entry.mode is not None else "d?????????"
 
 
 def _spellings(root: StreamRoot) -> tuple[str, ...]:
     name = root.name
-    return (f"{root.kind}:{name}", f"{DATABASE_WORD}:{name}", f"{name}:", f"{name}{DUMP_SUFFIX}")
+    return (f"{root.kind}:{name}", f"{DATABASE_WORD}:{name}", f"{name}:", f"{name}{_suffix(root)}")
+
+
+def _suffix(root: StreamRoot) -> str:
+    return SUFFIXES.get(root.kind, DUMP_SUFFIX)
 
 
 def _normal(text: str) -> bytes:
@@ -220,6 +230,8 @@ def _entry(root: FilesRoot, node: Node) -> Entry:
         name=node.name or posixpath.basename(root.path),
         kind=kind,
         mode=bits | node.mode,
+        uid=node.uid,
+        gid=node.gid,
         owner=root.users.get(node.uid, str(node.uid)),
         group=root.groups.get(node.gid, str(node.gid)),
         size=node.size if node.kind == tree.FILE else None,

@@ -50,6 +50,14 @@ def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
         return _store(installation, typed)
 
 
+def store_default(installation: Installation, document: Document) -> Configuration:
+    """Stores a document that this program made (webapp/schema/defaults.py), so it needs no check."""
+    try:
+        return _store(installation, document).configuration
+    except IntegrityError:
+        return _store(installation, document).configuration
+
+
 def find(installation: Installation, config_id: str) -> Configuration:
     """The configuration with this id. Raises NotFound."""
     with installation.database.reading() as session:
@@ -90,6 +98,12 @@ def ready(
     Raises ConfigurationInvalid. Never store it.
     """
     return resolve(configuration.document, installation.settings.environment, cwd=cwd, as_type=as_type)
+
+
+def remember_sources(installation: Installation, resolved: Resolved) -> None:
+    """After a run that succeeded: its sources are those that the next run is compared with."""
+    with installation.database.transaction() as session:
+        session.get_one(Configuration, resolved.config_id).source_fingerprint = resolved.source_fingerprint
 
 
 def _store(installation: Installation, typed: Document) -> Stored:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,28 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from engine.errors import EngineError, StorageError
-from engine.ids import new_id
+from engine.errors import EngineError, NotARepository
 from engine.repository import repository as engine
 from engine.storage.base import Storage
+from engine.storage.probe import ProbeReport, probe
 from webapp.errors import Conflict, Fault, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Destination
 from webapp.schema import kinds, placeholders
 from webapp.schema.resolve import DestinationPlan
+from webapp.services import keyrings, secrets
 from webapp.services.keyrings import Tell
-from webapp.services.repositories import Adopted, adopt, open_keyring, open_repository, open_storage
+from webapp.services.repositories import (
+    adopt,
+    open_keyring,
+    open_repository,
+    open_storage,
+    silent,
+    used_destinations,
+)
 
-_PROBE = b"Holdfast wrote this to see whether it can."
 _NAME = 200
+_SAME_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -39,15 +47,6 @@ class Added:
     destination: Destination
     repository_id: str
     found: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that a test of a destination tried. `detail` says what went wrong, or what was seen."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 def listing(installation: Installation) -> list[Destination]:
@@ -67,19 +66,34 @@ def find(installation: Installation, name: str) -> Destination:
     raise NotFound(f"There is no destination {name}.", hint=hint)
 
 
-def for_plan(installation: Installation, plan: DestinationPlan) -> Destination:
+def for_plan(installation: Installation, plan: DestinationPlan, *, tell: Tell) -> Destination:
     """The row of a configuration's destination: the stored one that it names, or that of its place, made when it is
-    met for the first time. A repository that was moved keeps its row. Raises NotFound, Conflict."""
+    met for the first time. A repository that was moved keeps its row. Raises NotFound, Conflict, and KeyMissing when
+    its credentials cannot be sealed."""
+    if plan.ref is not None:
+        return find(installation, plan.ref)
+    assert plan.kind is not None
+    place = place_of(installation, plan.kind, plan.settings)
+    new = _row(installation, _title(plan.kind, plan.typed), plan.kind, plan.typed, place, tell)
+    with installation.database.reading() as session:
+        known = session.scalars(select(Destination).where(Destination.place == place)).first()
+    if known is not None:
+        return _brought_up_to_date(installation, known, new)
+    return _moved(installation, new) or _insert(installation, new)
+
+
+def peek(installation: Installation, plan: DestinationPlan) -> Destination:
+    """As `for_plan`, but nothing is stored: the row of a place that is new lives in memory alone. Raises NotFound."""
     if plan.ref is not None:
         return find(installation, plan.ref)
     assert plan.kind is not None
     place = place_of(installation, plan.kind, plan.settings)
     with installation.database.reading() as session:
         known = session.scalars(select(Destination).where(Destination.place == place)).first()
-    if known is not None:
-        return _revived(installation, known)
-    new = _row(installation, _title(plan.kind, plan.typed), plan.kind, plan.typed, place)
-    return _moved(installation, new) or _insert(installation, new)
+    # Resolved settings, secrets among them: this row is never stored.
+    return known or Destination(
+        name=_title(plan.kind, plan.typed), kind=plan.kind, settings=dict(plan.settings), place=place
+    )
 
 
 def add(installation: Installation, name: str, kind: str, typed: Mapping[str, Any], *, tell: Tell) -> Added:
@@ -94,9 +108,8 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
         raise Invalid(f"The settings of {name} do not fit: {error}.") from None
     place = place_of(installation, kind, resolved)
     _refuse_taken(installation, name, place)
-    new = _row(installation, name, kind, typed, place)
-    storage = open_storage(installation, new)
-    keyring = open_keyring(installation, may_create=True, tell=tell, places=[storage])
+    new = _row(installation, name, kind, typed, place, tell)
+    keyring = open_keyring(installation, may_create=True, tell=tell, places=[open_storage(installation, new)])
     moved = _moved(installation, new)
     destination = _rename(installation, moved, name) if moved else _insert(installation, new)
     try:
@@ -105,41 +118,26 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
         if moved is None:
             _remove(installation, destination)
         raise
-    found: Adopted = adopt(installation, destination, repository)
-    return Added(destination, repository.id.hex(), found.new)
+    return Added(destination, repository.id.hex(), adopt(installation, destination, repository).new)
 
 
-def test(installation: Installation, destination: Destination) -> list[Step]:
-    """Writes, reads back, lists and deletes a small object; nothing of the repository is touched."""
-    try:
-        storage = open_storage(installation, destination)
-    except (EngineError, ServiceError) as error:
-        return [Step("open", ok=False, detail=str(error))]
-    name = f"tmp/probe-{new_id().hex()}"
-    steps: list[Step] = []
+def test(installation: Installation, destination: Destination) -> ProbeReport:
+    """Whether the place keeps the promises that backups rely on; nothing of the repository is touched.
 
-    def attempt(step: str, action: Any) -> bool:
-        try:
-            detail = action() or ""
-        except StorageError as error:
-            steps.append(Step(step, ok=False, detail=str(error)))
-            return False
-        steps.append(Step(step, ok=True, detail=detail))
-        return True
-
-    try:
-        if attempt("repository", lambda: _repository_there(storage, destination)) and attempt(
-            "write", lambda: storage.put(name, _PROBE)
-        ):
-            attempt("read back", lambda: _expect(storage.get(name) == _PROBE, "other bytes came back"))
-            attempt("read a part", lambda: _expect(storage.get(name, 9, 5) == _PROBE[9:14], "other bytes came back"))
-            attempt("list", lambda: _expect(name in {item.name for item in storage.list("tmp/")}, "it is not listed"))
-            attempt("delete", lambda: storage.delete(name))
-    finally:
-        with suppress(StorageError):
-            storage.delete(name)
-        storage.close()
-    return steps
+    Raises NotARepository for a destination that vanished, was emptied or replaced, and what opening its place raises.
+    """
+    with closing(open_storage(installation, destination)) as storage:
+        if destination.repository_id is None:
+            storage.initialise()
+        elif engine.read_identity(storage)[0].hex() != destination.repository_id:
+            raise NotARepository(
+                f"{storage.describe()} holds another repository than it did before.",
+                hint="Is the right disk mounted, the right bucket named?",
+            )
+        report = probe(storage, clock=installation.clock)
+    with installation.database.transaction() as session:
+        session.get_one(Destination, destination.id).checked_at = installation.clock()
+    return report
 
 
 def place_of(installation: Installation, kind: str, settings: Mapping[str, Any]) -> str:
@@ -152,20 +150,49 @@ def place_of(installation: Installation, kind: str, settings: Mapping[str, Any])
 
 
 def _row(
-    installation: Installation, name: str, kind: str, typed: Mapping[str, Any], place: str
+    installation: Installation, name: str, kind: str, typed: Mapping[str, Any], place: str, tell: Tell
 ) -> Destination:
-    """A row that is not stored yet. Typed secrets stay out of it; placeholders for them are kept."""
-    secret = kinds.secret_settings(kind)
-    kept = {
-        key: value for key, value in typed.items() if key not in secret or placeholders.is_whole(str(value))
+    """A row that is not stored yet. Secrets are sealed; placeholders for them stay as typed."""
+    settings = installation.settings
+    secret = {
+        key: str(value)
+        for key, value in typed.items()
+        if key in kinds.secret_settings(kind) and value is not None and not placeholders.is_whole(str(value))
     }
-    return Destination(name=name, kind=kind, settings=kept, place=place, created_at=installation.clock())
+    sealed = None
+    if secret:
+        is_new = not keyrings.local_slots(settings) and not used_destinations(installation)
+        sealed = secrets.seal(settings, secret, bound=place, may_generate=is_new, tell=tell)
+    kept = {key: value for key, value in typed.items() if key not in secret}
+    return Destination(name=name, kind=kind, settings=kept, sealed=sealed, place=place, created_at=installation.clock())
+
+
+def _brought_up_to_date(installation: Installation, known: Destination, new: Destination) -> Destination:
+    """What was typed anew for a place that is known: other credentials, or a destination that had been removed."""
+    same_secrets = (known.sealed is None) == (new.sealed is None)
+    if known.sealed is not None and new.sealed is not None:
+        settings = installation.settings
+        values = (secrets.unseal(settings, each, bound=new.place, tell=silent) for each in (known.sealed, new.sealed))
+        same_secrets = next(values) == next(values)
+    if known.deleted_at is None and known.settings == new.settings and same_secrets:
+        return known
+    with installation.database.transaction() as session:
+        row = session.get_one(Destination, known.id)
+        row.settings, row.sealed, row.deleted_at = new.settings, new.sealed, None
+        return row
 
 
 def _insert(installation: Installation, new: Destination) -> Destination:
     """Stored under its name or, when that is taken, the next one."""
-    for number in range(1, 100):
-        row = _row(installation, _numbered(new.name, number), new.kind, new.settings, new.place)
+    for number in range(1, _SAME_NAME):
+        row = Destination(
+            name=new.name if number == 1 else f"{new.name} ({number})",
+            kind=new.kind,
+            settings=new.settings,
+            sealed=new.sealed,
+            place=new.place,
+            created_at=new.created_at,
+        )
         try:
             with installation.database.transaction() as session:
                 known = session.scalars(select(Destination).where(Destination.place == new.place)).first()
@@ -196,7 +223,8 @@ def _moved(installation: Installation, new: Destination) -> Destination | None:
         )
     with installation.database.transaction() as session:
         row = session.get_one(Destination, known.id)
-        row.settings, row.place, row.kind, row.deleted_at = new.settings, new.place, new.kind, None
+        row.settings, row.sealed, row.place, row.kind = new.settings, new.sealed, new.place, new.kind
+        row.deleted_at = None
         return row
 
 
@@ -210,15 +238,6 @@ def _still_there(installation: Installation, destination: Destination, identity:
 def _same_folder(one: Storage, other: Storage) -> bool:
     roots = getattr(one, "root", None), getattr(other, "root", None)
     return isinstance(roots[0], Path) and isinstance(roots[1], Path) and roots[0].samefile(roots[1])
-
-
-def _revived(installation: Installation, known: Destination) -> Destination:
-    if known.deleted_at is None:
-        return known
-    with installation.database.transaction() as session:
-        row = session.get_one(Destination, known.id)
-        row.deleted_at = None
-        return row
 
 
 def _rename(installation: Installation, destination: Destination, name: str) -> Destination:
@@ -258,26 +277,9 @@ def _resolved(installation: Installation, typed: Mapping[str, Any]) -> dict[str,
     return resolved
 
 
-def _repository_there(storage: Storage, destination: Destination) -> str:
-    if destination.repository_id is None:
-        return "none yet: the first backup makes it"
-    identity = engine.read_identity(storage)[0].hex()
-    _expect(identity == destination.repository_id, "it holds another repository than before")
-    return identity
-
-
-def _expect(ok: bool, reason: str) -> None:  # noqa: FBT001 (reads as a sentence)
-    if not ok:
-        raise StorageError(f"It did not work as it must: {reason}.")
-
-
 def _title(kind: str, typed: Mapping[str, Any]) -> str:
     """How people are told of a destination that has no name: its path or its bucket."""
     main = str(typed.get("path") or typed.get("bucket") or kind)
     prefix = str(typed.get("prefix") or "").strip("/")
     text = main if kind == "local" else f"{kind}://{main}" + (f"/{prefix}" if prefix else "")
     return text[: _NAME - 5]
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name} ({number})"

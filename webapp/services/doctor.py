@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from engine.errors import EngineError, SourceError
 from engine.keyring import Keyring
@@ -36,6 +37,7 @@ LEVELS = (OK, WARNING, ERROR)
 LOW_BYTES = 1 << 30
 SPOOL = "spool"
 _GIB = 1 << 30
+_VERIFY = "`backup-cli verify --all` says what is hit; the next backup stores again what is missing."
 _LEFTOVER = re.compile(r"\.(keys|backup\.key)\.[0-9a-f]{16}")
 _LEFTOVER_AGE = timedelta(hours=1)
 _VERSION_STEP = 10_000
@@ -63,7 +65,10 @@ def examine(settings: Settings, *, opened: Callable[[], Installation], cwd: Path
         installation = opened()
     except ServiceError as error:
         return [*found, *_refused("database", error), *_key(settings, used=True)]
-    found.extend(_database(installation))
+    findings, usable = _database(installation)
+    found.extend(findings)
+    if not usable:
+        return [*found, *_key(settings, used=True)]
     found.extend(_key(settings, used=_has_used_key(installation)))
     keyring, findings = _keyring(installation)
     found.extend(findings)
@@ -115,21 +120,23 @@ def _home(settings: Settings) -> Iterator[Finding]:
     yield Finding("home", OK, f"{home}, {_gib(free)} free.")
 
 
-def _database(installation: Installation) -> Iterator[Finding]:
+def _database(installation: Installation) -> tuple[list[Finding], bool]:
+    """What there is to say, and whether the checks that read it make sense."""
     database = installation.database
     try:
         revision = current_revision(database.engine)
+        answer = "ok"
         if installation.settings.database_url.startswith(SQLITE_PREFIX):
             with database.reading() as session:
-                answer = session.scalar(text("PRAGMA quick_check(1)"))
-            if answer != "ok":
-                hint = "Put it back from a copy, or move it away: restore points are found again at the destinations."
-                yield Finding("database", ERROR, f"{database.describe()} is damaged: {answer}.", hint)
-                return
+                answer = str(session.scalar(text("PRAGMA quick_check(1)")))
     except ServiceError as error:
-        yield from _refused("database", error)
-        return
-    yield Finding("database", OK, f"{database.describe()}, revision {revision}.")
+        return list(_refused("database", error)), False
+    except DBAPIError as error:
+        answer = " ".join(str(error.orig).split())
+    if answer != "ok":
+        hint = "Put it back from a copy, or move it away: restore points are found again at their destinations."
+        return [Finding("database", ERROR, f"{database.describe()} is damaged: {answer}.", hint)], False
+    return [Finding("database", OK, f"{database.describe()}, revision {revision}.")], True
 
 
 def _has_used_key(installation: Installation) -> bool:
@@ -170,7 +177,7 @@ def _keyring(installation: Installation) -> tuple[Keyring | None, list[Finding]]
 def _destination(installation: Installation, place: Place, keyring: Keyring | None) -> Iterator[Finding]:
     name, row = f"destination {place.destination.name}", place.destination
     if place.trouble is not None:
-        yield Finding(name, ERROR, place.trouble.error, place.trouble.hint)
+        yield Finding(name, ERROR, place.trouble.error, place.trouble.hint or _VERIFY)
         return
     room = "" if place.free_bytes is None else f", {_gib(place.free_bytes)} free"
     if place.state == UNUSED:
@@ -183,8 +190,7 @@ def _destination(installation: Installation, place: Place, keyring: Keyring | No
             yield from _refused(name, error)
             return
     for state, count in _bad_copies(installation, row.id):
-        hint = f"`backup-cli verify --all` says what is hit; `backup-cli create` stores again what it misses."
-        yield Finding(name, ERROR, f"{count} of its restore points are {state}.", hint)
+        yield Finding(name, ERROR, f"{count} of its restore points are {state}.", _VERIFY)
     if place.free_bytes is not None and place.free_bytes < LOW_BYTES:
         yield Finding(name, WARNING, f"{place.where} has {_gib(place.free_bytes)} free.", "Free some space there.")
     yield Finding(name, OK, f"{place.where}, repository {row.repository_id}, {place.copies} restore points{room}.")
@@ -237,7 +243,7 @@ def _backups(installation: Installation, configuration: Configuration, series: S
     age = _age(installation.clock() - series.newest_at)
     due = _due(installation, configuration) if configuration.enabled else None
     if due is not None and series.newest_at < due:
-        hint = f"{again} Nothing runs by itself yet: let cron or a timer do it."
+        hint = f"{again} Does cron, or whatever shall start it, do so?"
         yield Finding(name, WARNING, f"The newest of {series.count} restore points is {age} old: one is due.", hint)
         return
     yield Finding(name, OK, f"The newest of {series.count} restore points is {age} old.")

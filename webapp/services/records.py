@@ -15,7 +15,7 @@ from engine.model.manifest import FilesRoot, Manifest, StreamRoot
 from webapp.errors import Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Destination
-from webapp.models.backup import DAMAGED, PRESENT
+from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.services import runs
 
 PREFIX = "bk"
@@ -124,6 +124,30 @@ def find(installation: Installation, text: str) -> Backup:
     return exact[0]
 
 
+def of_configuration(installation: Installation, config_id: str) -> list[Backup]:
+    """The restore points of a configuration, also of a deleted one, newest first, with their copies."""
+    with installation.database.reading() as session:
+        query = (
+            select(Backup)
+            .where(Backup.config_id == config_id, Backup.deleted_at.is_(None))
+            .options(_WITH_COPIES)
+            .order_by(Backup.sequence.desc())
+        )
+        return list(session.scalars(query))
+
+
+def newest_lost(installation: Installation, destination: Destination) -> dict[str, int]:
+    """For each configuration the highest number of those restore points that this destination held and lost."""
+    with installation.database.reading() as session:
+        query = (
+            select(Backup.config_id, func.max(Backup.sequence))
+            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
+            .where(BackupCopy.destination_id == destination.id, BackupCopy.state == LOST)
+            .group_by(Backup.config_id)
+        )
+        return {row[0]: row[1] for row in session.execute(query)}
+
+
 def usable_copies(installation: Installation, backup: Backup) -> list[BackupCopy]:
     """The copies that may be read, best first: local before others, damaged ones last."""
     with installation.database.reading() as session:
@@ -143,13 +167,16 @@ def note_dead_runs(installation: Installation) -> bool:
 
 
 def count_since_full(installation: Installation, config_id: str) -> int | None:
-    """How many restore points came after the newest full one; None when there is no full one."""
-    full = newest(installation, config_id, types=("full",), usable=True)
-    if full is None:
-        return None
+    """How many restore points with files came after the newest for which every file was read; None without one."""
+    with_files = select(Backup.sequence).where(
+        Backup.config_id == config_id, Backup.type != "database", Backup.deleted_at.is_(None)
+    )
     with installation.database.reading() as session:
-        query = select(func.count(Backup.id)).where(Backup.config_id == config_id, Backup.sequence > full.sequence)
-        return session.scalar(query) or 0
+        full = session.scalar(with_files.where(Backup.parent_id.is_(None)).order_by(Backup.sequence.desc()).limit(1))
+        if full is None:
+            return None
+        later = with_files.where(Backup.sequence > full).subquery()
+        return session.scalar(select(func.count()).select_from(later)) or 0
 
 
 def _record(
@@ -181,7 +208,7 @@ def _row(manifest: Manifest, manifest_hash: bytes, run_id: int | None) -> Backup
         started_at=manifest.started_at,
         finished_at=manifest.finished_at,
         totals=dict(manifest.totals),
-        databases=[_database(root) for root in streams],
+        databases=[database(root) for root in streams],
         paths=[os.fsdecode(root.path).encode("utf-8", "backslashreplace").decode() for root in folders],
         problem_count=manifest.totals.get("problems", len(manifest.problems)),
         tags=dict(manifest.tags),
@@ -190,7 +217,8 @@ def _row(manifest: Manifest, manifest_hash: bytes, run_id: int | None) -> Backup
     )
 
 
-def _database(root: StreamRoot) -> dict[str, Any]:
+def database(root: StreamRoot) -> dict[str, Any]:
+    """A dump in the words of the contract."""
     tables = len(root.facts.get("tables", ())) + len(root.facts.get("tablesWithoutData", ()))
     return {"name": root.name, "tables": tables, "bytes": root.size}
 

@@ -17,12 +17,12 @@ from engine.repository.reader import BlobReader, open_reader
 from engine.repository.repository import Repository
 from engine.storage import KINDS
 from engine.storage.base import Storage
-from webapp.errors import Conflict, NotBuilt, NotFound, ServiceError
+from webapp.errors import Conflict, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Backup, Destination
 from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.schema import kinds, placeholders
-from webapp.services import keyrings, records
+from webapp.services import keyrings, records, secrets
 from webapp.services.keyrings import Tell
 from webapp.version import PROGRAM
 
@@ -31,10 +31,12 @@ __all__ = [
     "adopt",
     "adopt_all",
     "find_backup",
+    "is_repository",
     "open_keyring",
     "open_repository",
     "open_storage",
     "reader_for",
+    "silent",
     "used_destinations",
 ]
 
@@ -78,46 +80,56 @@ def used_destinations(installation: Installation) -> list[Destination]:
 
 
 def open_storage(installation: Installation, destination: Destination) -> Storage:
-    """The place of a destination; nothing is read yet. Raises Unavailable for settings that cannot work, NotBuilt."""
-    settings = {}
-    for name, typed in destination.settings.items():
+    """The place of a destination; nothing is read yet. Raises Unavailable for settings that cannot work, AccessDenied,
+    and WrongKey or KeyMissing when its credentials cannot be unsealed."""
+    settings = dict(destination.settings)
+    environment = installation.settings.environment
+    for name, typed in settings.items():
         try:
-            settings[name] = (
-                placeholders.substitute(typed, installation.settings.environment) if isinstance(typed, str) else typed
-            )
+            settings[name] = placeholders.substitute(typed, environment) if isinstance(typed, str) else typed
         except KeyError as error:
             raise Unavailable(
                 f"The destination {destination.name} names ${{{error.args[0]}}}, but that variable is not set.",
                 hint="Set it, then try again.",
             ) from None
-    if not kinds.is_built(destination.kind):
-        raise NotBuilt(f"A destination of the kind {destination.kind} is not built yet.")
+    if destination.sealed is not None:
+        settings |= secrets.unseal(installation.settings, destination.sealed, bound=destination.place, tell=silent)
+    try:
+        config = kinds.configure(destination.kind, settings)
+    except (TypeError, ValueError) as error:
+        raise Unavailable(f"The settings of the destination {destination.name} do not fit: {error}.") from None
     storage: Storage = KINDS[destination.kind].open_storage(
-        kinds.configure(destination.kind, settings), home=installation.settings.home
+        config, home=installation.settings.home, environment=environment
     )
     return storage
 
 
 def open_repository(
-    installation: Installation, destination: Destination, keyring: Keyring, *, may_create: bool = False
+    installation: Installation,
+    destination: Destination,
+    keyring: Keyring,
+    *,
+    may_create: bool = False,
+    suite: int = crypto.AES_256_GCM,
 ) -> Repository:
-    """The repository at a destination; with `may_create` it is made at the destination's first use.
+    """The repository at a destination; with `may_create` it is made at the destination's first use. `suite` seals what
+    is written but is no data.
 
     Raises NotARepository for one that vanished, was emptied or replaced, WrongKey, Corrupt, UnsupportedVersion,
     StorageError, and Conflict when the place holds the repository of another destination.
     """
     storage = open_storage(installation, destination)
     if destination.repository_id is not None:
-        return engine.open_repository(storage, keyring, expected=bytes.fromhex(destination.repository_id))
-    if _is_repository(storage):
-        repository = engine.open_repository(storage, keyring, expected=None)
+        return engine.open_repository(storage, keyring, expected=bytes.fromhex(destination.repository_id), suite=suite)
+    if is_repository(storage):
+        repository = engine.open_repository(storage, keyring, expected=None, suite=suite)
     elif not may_create:
         raise NotARepository(
             f"The destination {destination.name} holds no repository yet.", hint="Back up to it first."
         )
     else:
         slots = keyrings.local_slots(installation.settings)
-        repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=crypto.AES_256_GCM)
+        repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=suite)
     _remember(installation, destination, repository)
     return repository
 
@@ -216,7 +228,7 @@ def _storages(installation: Installation, destinations: Sequence[Destination]) -
     return found
 
 
-def _is_repository(storage: Storage) -> bool:
+def is_repository(storage: Storage) -> bool:
     """A folder that is not there yet holds none; whether it can be made is found out when it is."""
     try:
         return engine.exists(storage)

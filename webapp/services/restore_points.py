@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -74,7 +75,8 @@ def refresh(installation: Installation, *, tell: Tell) -> dict[int, Trouble]:
             troubles[number] = trouble(answer)
             tell(f"Warning: {answer.message} {answer.hint}".rstrip())
         elif isinstance(answer, repositories.Adopted) and answer.unreadable:
-            tell(f"Warning: {len(answer.unreadable)} restore points cannot be read; `backup-cli verify --all` says why.")
+            count = len(answer.unreadable)
+            tell(f"Warning: {count} restore points cannot be read; `backup-cli verify --all` says why.")
     return troubles
 
 
@@ -137,7 +139,7 @@ def places(installation: Installation) -> list[Place]:
             .where(BackupCopy.state == PRESENT, Backup.deleted_at.is_(None))
             .group_by(BackupCopy.destination_id)
         )
-        copies = {number: count for number, count in session.execute(present)}
+        copies = dict(session.execute(present).all())
     return [_look(installation, each, copies.get(each.id, 0)) for each in destinations]
 
 
@@ -194,10 +196,10 @@ def _status_is(status: str) -> ColumnElement[bool]:
 def _look(installation: Installation, destination: Destination, copies: int) -> Place:
     where, free = "", None
     try:
-        storage = repositories.open_storage(installation, destination)
-        where = storage.describe()
-        state, found = _state(storage, destination)
-        free = _free(storage)
+        with closing(repositories.open_storage(installation, destination)) as storage:
+            where = storage.describe()
+            state, found = _state(storage, destination)
+            free = _free(storage)
     except (EngineError, ServiceError) as error:
         found = trouble(error)
         state = found.state

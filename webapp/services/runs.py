@@ -181,6 +181,12 @@ def find(installation: Installation, text: str) -> Run:
     return exact[0]
 
 
+def fetch(installation: Installation, run_id: int) -> Run:
+    """The run with this row id, as it is now."""
+    with installation.database.reading() as session:
+        return session.get_one(Run, run_id)
+
+
 def listing(
     installation: Installation,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -107,7 +108,7 @@ def _runs(installation: Installation, since: datetime, config_id: str | None) ->
         counted = session.execute(select(Run.state, func.count(Run.id)).where(*wanted).group_by(Run.state)).all()
         ended = select(Run.started_at, Run.finished_at).where(*wanted, Run.state.in_((SUCCEEDED, WARNING)))
         times = session.execute(ended).all()
-    found = {state: count for state, count in counted}
+    found = dict(counted)
     durations = sorted((end - start).total_seconds() for start, end in times if start and end)
     good = found.get(SUCCEEDED, 0) + found.get(WARNING, 0)
     judged = good + found.get(FAILED, 0) + found.get(INTERRUPTED, 0)
@@ -133,9 +134,10 @@ def _storage(installation: Installation, place: Place) -> Storage:
         return Storage(place, None, None)
     try:
         packs = size = 0
-        for item in repositories.open_storage(installation, place.destination).list(layout.PACKS):
-            packs += 1
-            size += item.size
+        with closing(repositories.open_storage(installation, place.destination)) as storage:
+            for item in storage.list(layout.PACKS):
+                packs += 1
+                size += item.size
     except (EngineError, ServiceError):
         return Storage(place, None, None)
     return Storage(place, packs, size)

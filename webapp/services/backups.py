@@ -1,0 +1,223 @@
+"""`create`: one run of a configuration, from its sources to one restore point at all of its destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine import compress, crypto
+from engine.backup import Request, Result, backup
+from engine.errors import EngineError
+from engine.ids import parse
+from engine.keyring import Keyring
+from engine.model.manifest import StreamRoot
+from engine.progress import Progress
+from engine.repository.repository import Head, Repository
+from engine.spool import scratch_folder
+from webapp.errors import Invalid, ServiceError, Unavailable
+from webapp.installation import Installation
+from webapp.models import Backup, Configuration, Destination, Run
+from webapp.models.backup import MISSED, PRESENT
+from webapp.models.run import SUCCEEDED, WARNING
+from webapp.schema.resolve import Resolved
+from webapp.services import configurations, destinations, parents, records, repositories, sources, unbuilt, work
+from webapp.services.heartbeat import Heartbeat
+from webapp.services.keyrings import Tell
+from webapp.services.parents import Parent
+from webapp.services.runs import NewRun
+from webapp.services.work import Ended, Finished
+from webapp.version import PROGRAM
+
+SPOOL = "spool"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants which configuration to be backed up. `as_type` is the type of this run alone."""
+
+    config_id: str
+    identity: str
+    as_type: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trigger: str = "manual"
+
+
+@dataclass
+class _Place:
+    """A destination of the run: its repository, or why it misses this restore point."""
+
+    destination: Destination
+    repository: Repository | None = None
+    error: Exception | None = None
+
+
+def create(installation: Installation, order: Order, *, cwd: Path, progress: Progress, tell: Tell) -> Finished:
+    """Makes one restore point; how the run ended, with its error, is in the answer.
+
+    Raises what stops it before it becomes a run: NotFound, ConfigurationInvalid, NotBuilt, Busy.
+    """
+    configuration = configurations.find(installation, order.config_id)
+    resolved = configurations.ready(installation, configuration, cwd=cwd, as_type=order.as_type)
+    unbuilt.refuse(resolved)
+    new = NewRun(
+        "create",
+        order.identity,
+        config_id=resolved.config_id,
+        type=resolved.type,
+        trigger=order.trigger,
+        arguments={"tags": dict(order.tags)},
+    )
+
+    def carry_out(run: Run, watch: Heartbeat) -> Ended:
+        return _back_up(installation, configuration, resolved, order, run, watch, tell)
+
+    return work.carry_out(installation, new, progress, carry_out)
+
+
+def _back_up(
+    installation: Installation,
+    configuration: Configuration,
+    resolved: Resolved,
+    order: Order,
+    run: Run,
+    watch: Heartbeat,
+    tell: Tell,
+) -> Ended:
+    places = _open_places(installation, resolved, tell)
+    parent = parents.choose(installation, configuration, resolved)
+    if parent.reason:
+        tell(parent.reason)
+    opened = [(place.destination.name, place.repository) for place in places if place.repository is not None]
+    spool = installation.settings.home / SPOOL
+    watch.checkpoint()
+    with scratch_folder(spool) as scratch:
+        request = _request(installation, resolved, order, parent, scratch)
+        result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool)
+    for place in places:
+        place.error = place.error or result.copies.get(place.destination.name)
+    _tell_notes(result, places, tell)
+    state = SUCCEEDED if result.is_complete and not any(place.error for place in places) else WARNING
+    ended = Ended(state, _document(result, places), records.public_id(result.manifest.id))
+    try:
+        _record(installation, resolved, run, result, places)
+    except Unavailable as error:
+        # The restore point exists; the next command that looks at the destination takes it on record.
+        tell(f"The restore point was made, but it is not on record yet: {error}")
+        return Ended(WARNING, ended.result, ended.backup_id)
+    return ended
+
+
+def _open_places(installation: Installation, resolved: Resolved, tell: Tell) -> list[_Place]:
+    """The destinations with their repositories, each failing alone. Raises the first error when too few are left."""
+    places = [_Place(destinations.for_plan(installation, plan, tell=tell)) for plan in resolved.destinations]
+    seen: dict[int, int] = {}
+    for number, place in enumerate(places):
+        if (first := seen.setdefault(place.destination.id, number)) != number:
+            raise Invalid(f"/destinations/{number} and /destinations/{first} are the same place.", hint="Remove one.")
+    storages = []
+    for place in places:
+        try:
+            storages.append(repositories.open_storage(installation, place.destination))
+        except (EngineError, ServiceError) as error:
+            place.error = error
+    keyring = repositories.open_keyring(installation, may_create=True, tell=tell, places=storages)
+    for place in places:
+        if place.error is None:
+            _open_place(installation, place, keyring, crypto.SUITES[resolved.cipher], tell)
+    failures = [place.error for place in places if place.error is not None]
+    if len(places) - len(failures) < resolved.min_copies:
+        raise failures[0]
+    for failed in places:
+        if failed.error is not None:
+            tell(f"Warning: the destination {failed.destination.name} is left out: {failed.error}")
+    return places
+
+
+def _open_place(installation: Installation, place: _Place, keyring: Keyring, suite: int, tell: Tell) -> None:
+    try:
+        repository = repositories.open_repository(
+            installation, place.destination, keyring, may_create=True, suite=suite
+        )
+        sweep = getattr(repository.storage, "sweep", None)
+        if sweep is not None:  # what killed writers left in a folder
+            sweep()
+        adopted = repositories.adopt(installation, place.destination, repository)
+    except (EngineError, ServiceError) as error:
+        place.error = error
+        return
+    place.repository = repository
+    if adopted.new:
+        tell(f"Found at {place.destination.name} and taken on record: {', '.join(adopted.new)}.")
+
+
+def _request(installation: Installation, resolved: Resolved, order: Order, parent: Parent, scratch: Path) -> Request:
+    newest = records.newest(installation, resolved.config_id)
+    return Request(
+        config_id=resolved.config_id,
+        config=resolved.document,
+        type=parent.type,
+        streams=[sources.database(each, installation.settings, scratch=scratch) for each in resolved.databases],
+        folders=[sources.folder(each) for each in resolved.folders],
+        suite=crypto.SUITES[resolved.cipher] if resolved.encryption else crypto.NONE,
+        codec=compress.CODECS[resolved.compression],
+        tags=dict(order.tags),
+        program=PROGRAM,
+        host=installation.host,
+        parent=None if parent.backup is None else records.identity(parent.backup),
+        known=None if newest is None else _head(newest),
+        known_ids=records.known_ids(installation),
+        min_copies=resolved.min_copies,
+    )
+
+
+def _head(newest: Backup) -> Head:
+    return Head(
+        newest.config_id, newest.sequence, parse(records.PREFIX, newest.public_id), bytes.fromhex(newest.manifest_hash)
+    )
+
+
+def _record(installation: Installation, resolved: Resolved, run: Run, result: Result, places: list[_Place]) -> None:
+    copies = {place.destination.id: MISSED if place.error else PRESENT for place in places}
+    records.record(installation, result.manifest, result.hash, copies, run_id=run.id)
+    if resolved.folders:
+        configurations.remember_sources(installation, resolved)
+
+
+def _tell_notes(result: Result, places: list[_Place], tell: Tell) -> None:
+    for place in places:
+        if place.repository is not None and place.error is not None:
+            tell(f"Warning: the destination {place.destination.name} missed this restore point: {place.error}")
+    for root in result.manifest.roots:
+        if isinstance(root, StreamRoot):
+            for warning in root.facts.get("warnings", ()):
+                tell(f"Note on the database {root.name}: {warning}")
+
+
+def _document(result: Result, places: list[_Place]) -> dict[str, Any]:
+    manifest = result.manifest
+    totals = manifest.totals
+    backup_id = records.public_id(manifest.id)
+    return {
+        "type": manifest.type,
+        "files": {
+            "total": totals["files"],
+            "new": totals["filesNew"],
+            "changed": totals["filesChanged"],
+            "unchanged": totals["filesUnchanged"],
+            "unreadable": totals["unreadable"],
+        },
+        "databases": [records.database(root) for root in manifest.roots if isinstance(root, StreamRoot)],
+        "bytes": {"read": totals["bytesRead"], "new": totals["bytesNew"], "stored": totals["bytesStored"]},
+        "destinations": [
+            {
+                "name": place.destination.name,
+                "type": place.destination.kind,
+                "status": "failed" if place.error else "succeeded",
+                "backupId": None if place.error else backup_id,
+                "error": str(place.error) if place.error else None,
+            }
+            for place in places
+        ],
+    }

@@ -1,0 +1,304 @@
+"""`restore`: a restore point, or a part of it, into a new folder and new databases. Nothing that exists is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.compare import compare_folder
+from engine.errors import TargetError
+from engine.model.manifest import Manifest
+from engine.progress import Progress, Silent
+from engine.repository.reader import BlobReader
+from engine.restore import restore_folders
+from engine.spool import scratch_folder
+from engine.targets.base import Restored
+from engine.targets.directory import DirectoryTarget
+from webapp.errors import Difference, NotFound
+from webapp.installation import Installation
+from webapp.models import Run
+from webapp.models.run import FAILED, SUCCEEDED, WARNING
+from webapp.services import repositories, restore_plans, runs, work
+from webapp.services.backups import SPOOL
+from webapp.services.heartbeat import Heartbeat
+from webapp.services.keyrings import Tell
+from webapp.services.restore_plans import DatabasePart, FolderPart, Plan, Typed
+from webapp.services.runs import NewRun
+from webapp.services.work import Ended, Finished
+
+STAGING = ".holdfast-restore-"
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants which restore point where. `verify` compares the restored folder with what was backed up again;
+    `practice` removes everything that was restored when it has been compared."""
+
+    backup: str
+    identity: str
+    targets: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    verify: bool = False
+    practice: bool = False
+
+
+def plan(installation: Installation, order: Order, *, cwd: Path, tell: Tell) -> Plan:
+    """What `restore` would do; nothing is touched. The targets are asked whether they would take it.
+
+    Raises NotFound, Invalid, TargetError, and what opening the repository raises.
+    """
+    typed = _typed(installation, order, cwd)
+    backup = repositories.find_backup(installation, order.backup)
+    reader, manifest = repositories.reader_for(installation, backup, tell=tell)
+    with closing(reader.repository.storage):
+        made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
+    with scratch_folder(installation.settings.home / SPOOL) as scratch:
+        warnings = _probe(installation, made, scratch)
+    return Plan(made.backup, made.folder, made.databases, made.left_out, (*made.warnings, *warnings))
+
+
+def restore(installation: Installation, order: Order, *, cwd: Path, progress: Progress, tell: Tell) -> Finished:
+    """Carries a restore out; how it ended, with its error, is in the answer. A folder takes its name when all is in it,
+    a database that fails is dropped again.
+
+    Raises what stops it before it becomes a run: NotFound, Invalid.
+    """
+    typed = _typed(installation, order, cwd)
+    backup = repositories.find_backup(installation, order.backup)
+    new = NewRun(
+        "restore",
+        order.identity,
+        config_id=backup.config_id,
+        backup_id=backup.public_id,
+        type=backup.type,
+        arguments={"only": [each.encode("utf-8", "backslashreplace").decode() for each in order.only]},
+    )
+
+    def carry_out(run: Run, watch: Heartbeat) -> Ended:
+        reader, manifest = repositories.reader_for(installation, backup, tell=tell)
+        with closing(reader.repository.storage), scratch_folder(installation.settings.home / SPOOL) as scratch:
+            made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
+            _probe(installation, made, scratch)
+            for part in made.left_out:
+                tell(f"Left out, since no --to is for it: {part}")
+            return _Restore(installation, order, made, reader, manifest, run, watch, scratch, tell).carry_out()
+
+    return work.carry_out(installation, new, progress, carry_out)
+
+
+class _Restore:
+    """The state of one restore: what it works with and what it has done so far."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        order: Order,
+        made: Plan,
+        reader: BlobReader,
+        manifest: Manifest,
+        run: Run,
+        watch: Heartbeat,
+        scratch: Path,
+        tell: Tell,
+    ) -> None:
+        self._installation = installation
+        self._order = order
+        self._plan = made
+        self._reader = reader
+        self._manifest = manifest
+        self._run = run
+        self._watch = watch
+        self._scratch = scratch
+        self._tell = tell
+        self._restored = Restored()
+        self._databases: list[dict[str, Any]] = []
+        self._targets: list[dict[str, str]] = []
+        self._differences: list[tuple[str, str]] = []
+
+    def carry_out(self) -> Ended:
+        """Databases first: most of what can go wrong goes wrong there."""
+        for part in self._plan.databases:
+            self._restore_database(part)
+        if self._plan.folder is not None:
+            self._restore_folder(self._plan.folder)
+        error = self._error()
+        state = FAILED if error else WARNING if self._watch.counters.problems else SUCCEEDED
+        return Ended(state, self._document(), self._plan.backup.public_id, error)
+
+    def _restore_database(self, part: DatabasePart) -> None:
+        from engine.targets.postgres import PostgresTarget
+
+        settings = self._installation.settings
+        target = PostgresTarget(
+            part.connection,
+            scratch=self._scratch,
+            path=settings.environment.get("PATH", ""),
+            pg_bin=settings.pg_bin,
+            progress=self._watch,
+        )
+        self._watch.phase(f"database {part.root.name}", expected=part.bytes)
+        with closing(self._chunks(part)) as chunks:
+            target.receive(part.root.facts, chunks, tables=part.selection)
+        self._watch.phase(f"comparing {part.connection.database}")
+        report = target.finish()
+        # What a choice of tables leaves out was asked for; anything else is not as it was.
+        expected = part.selection.warnings if part.selection else ()
+        for warning in report.warnings:
+            if warning in expected:
+                self._tell(f"Note: {warning}")
+            else:
+                self._watch.problem("database", report.database, warning)
+        self._watch.advance(items=1)
+        self._databases.append({"name": report.database, "tables": report.tables, "bytes": part.bytes})
+        self._targets.append({"kind": "database", "target": target.describe()})
+        if self._order.practice:
+            target.discard()
+
+    def _chunks(self, part: DatabasePart) -> Generator[bytes]:
+        root, selection = part.root, part.selection
+        ranges = ((0, root.size),) if selection is None else selection.ranges
+        for offset, length in ranges:
+            whole = (offset, length) == (0, root.size)
+            pieces = (
+                self._reader.stream(root.content, root.size)
+                if whole
+                else self._reader.slice(root.content, root.size, offset, length)
+            )
+            for piece in pieces:
+                self._watch.advance(read=len(piece))
+                yield piece
+
+    def _restore_folder(self, part: FolderPart) -> None:
+        if self._order.practice:
+            self._fill(part, self._scratch / "restored")
+            return
+        with _staged(self._installation, part.target, self._run) as folder:
+            self._fill(part, folder)
+        self._targets.append({"kind": "folder", "target": str(part.target)})
+
+    def _fill(self, part: FolderPart, folder: Path) -> None:
+        target = DirectoryTarget(folder, self._watch)
+        self._restored = restore_folders(self._reader, self._manifest, target, only=part.only, progress=self._watch)
+        if self._order.verify:
+            known = {path for _, path, _ in self._watch.problems}
+            found = compare_folder(self._reader, self._manifest, folder, only=part.only, progress=self._watch)
+            self._differences = [(path, reason) for path, reason in found if path not in known]
+
+    def _error(self) -> Exception | None:
+        if self._restored.lost:
+            lost = [path for kind, path, _ in self._watch.problems if kind == "lost"]
+            return TargetError(
+                f"{self._restored.lost} items could not be restored: {_named(lost, self._restored.lost)}.",
+                hint="The rest is there. `backup-cli verify` says what is damaged; another restore point may have it.",
+            )
+        if self._differences:
+            found = [f"{path} ({reason})" for path, reason in self._differences]
+            return Difference(
+                f"The restored folder differs from what was backed up: {_named(found, len(found))}.",
+                hint="Did something write to it meanwhile? It is kept for you to look at.",
+            )
+        return None
+
+    def _document(self) -> dict[str, Any]:
+        restored = self._restored
+        lost = restored.lost
+        size = restored.bytes + sum(database["bytes"] for database in self._databases)
+        return {
+            "files": {**work.NO_FILES, "total": restored.items + lost, "new": restored.items, "unreadable": lost},
+            "databases": self._databases,
+            "bytes": {"read": size, "new": 0, "stored": 0},
+            "destinations": [self._origin()],
+            "targets": self._targets,
+        }
+
+    def _origin(self) -> dict[str, Any]:
+        """The destination that was read."""
+        identity = self._reader.repository.id.hex()
+        origin = next(
+            copy.destination for copy in self._plan.backup.copies if copy.destination.repository_id == identity
+        )
+        return {
+            "name": origin.name,
+            "type": origin.kind,
+            "status": "succeeded",
+            "backupId": self._plan.backup.public_id,
+            "error": None,
+        }
+
+
+def _typed(installation: Installation, order: Order, cwd: Path) -> Typed:
+    return restore_plans.read_typed(order.targets, order.only, cwd=cwd, environment=installation.settings.environment)
+
+
+def _probe(installation: Installation, made: Plan, scratch: Path) -> list[str]:
+    """Whether the targets would take it. Raises TargetError; warnings otherwise."""
+    warnings: list[str] = []
+    if made.folder is not None:
+        DirectoryTarget(made.folder.target, Silent()).probe(made.folder.bytes)
+    for part in made.databases:
+        from engine.targets.postgres import PostgresTarget
+
+        target = PostgresTarget(
+            part.connection,
+            scratch=scratch,
+            path=installation.settings.environment.get("PATH", ""),
+            pg_bin=installation.settings.pg_bin,
+        )
+        warnings += target.probe(part.root.facts, tables=part.selection)
+    return warnings
+
+
+@contextmanager
+def _staged(installation: Installation, target: Path, run: Run) -> Iterator[Path]:
+    """A folder beside the target that takes its name at the end of the block, or is removed when that raises: what
+    stands under the target's name is never half. A target that is a mount point is filled directly."""
+    _sweep(installation, target.parent)
+    if target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK)):
+        try:
+            yield target
+        except BaseException:
+            for child in target.iterdir():
+                _remove(child)
+            raise
+        return
+    staging = target.parent / f"{STAGING}{run.public_id}"
+    try:
+        yield staging
+        staging.rename(target)
+    except OSError as error:
+        _remove(staging)
+        raise TargetError(f"{target} cannot be made: {error.strerror}.") from error
+    except BaseException:
+        _remove(staging)
+        raise
+
+
+def _sweep(installation: Installation, folder: Path) -> None:
+    """Removes what restores left here whose process was killed."""
+    with suppress(OSError):
+        for leftover in folder.glob(f"{STAGING}run_*"):
+            with suppress(NotFound):
+                if not runs.find(installation, leftover.name.removeprefix(STAGING)).is_active:
+                    _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """A tree with all in it, also folders that were restored without permission to write."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError):
+            path.unlink()
+        return
+    with suppress(OSError, RecursionError):
+        for folder, _, _ in os.walk(path):
+            Path(folder).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _named(items: Sequence[str], count: int) -> str:
+    return ", ".join(items[:_NAMED]) + (" …" if count > _NAMED else "")

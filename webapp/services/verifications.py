@@ -1,0 +1,225 @@
+"""`verify`: reads restore points back at every destination that has them, and records what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, update
+
+from engine.errors import EngineError, NotARepository, WrongKey
+from engine.progress import Progress
+from engine.repository import layout
+from engine.repository.check import CheckReport, check
+from engine.repository.repository import Repository
+from webapp.errors import Difference, NotFound, ServiceError
+from webapp.installation import Installation
+from webapp.models import Backup, BackupCopy, Destination, Run, Verification
+from webapp.models.backup import DAMAGED, LOST, PRESENT
+from webapp.models.run import FAILED, SUCCEEDED
+from webapp.models.verification import FAILED as NOT_DONE
+from webapp.models.verification import FOUND, GOOD
+from webapp.services import configurations, records, repositories, work
+from webapp.services.heartbeat import Heartbeat
+from webapp.services.keyrings import Tell
+from webapp.services.runs import NewRun
+from webapp.services.work import Ended, Finished
+
+MISSING, WRONG, DELETED, ROLLED_BACK = "missing", "wrong-key", "deleted", "rolled-back"
+WHOLE = 100
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants what to be verified: one restore point, all of one configuration, or (neither) everything."""
+
+    identity: str
+    backup: str | None = None
+    config_id: str | None = None
+    read_percent: int = WHOLE
+
+
+@dataclass
+class _Look:
+    """What was found at one destination. `failure`: it could not be looked at."""
+
+    destination: Destination
+    report: CheckReport = field(default_factory=CheckReport)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    checked: set[str] = field(default_factory=set)
+    failure: Exception | None = None
+
+    def add(self, name: str, kind: str, reason: str, backups: Collection[str], files: Collection[str] = ()) -> None:
+        self.errors.append(
+            {
+                "destination": self.destination.name,
+                "object": name,
+                "kind": kind,
+                "reason": reason,
+                "backups": sorted(backups),
+                "files": sorted(files),
+            }
+        )
+
+
+def verify(installation: Installation, order: Order, *, progress: Progress, tell: Tell) -> Finished:
+    """Reads back `read_percent` of the data; how it ended is in the answer, whose run's result is the contract's
+    document. The error is Difference when damage was found.
+
+    Raises what stops it before it becomes a run: NotFound, Invalid.
+    """
+    backups = _chosen(installation, order)
+    destinations = _destinations(installation, backups)
+    if not destinations:
+        raise NotFound("There is nothing to verify yet.", hint="`backup-cli create` makes a backup.")
+    config_id = order.config_id or (backups[0].config_id if backups else None)
+    backup_id = backups[0].public_id if backups and order.backup is not None else None
+    new = NewRun("verify", order.identity, config_id=config_id, backup_id=backup_id)
+
+    def carry_out(run: Run, watch: Heartbeat) -> Ended:
+        keyring = repositories.open_keyring(installation, may_create=False, tell=tell)
+        looks = []
+        for destination in destinations:
+            watch.checkpoint()
+            look = _Look(destination)
+            looks.append(look)
+            try:
+                repository = repositories.open_repository(installation, destination, keyring)
+                _look_at(installation, look, repository, backups, order.read_percent, watch)
+            except (NotARepository, WrongKey) as error:
+                look.failure = error
+                look.add(layout.DESCRIPTION, WRONG if isinstance(error, WrongKey) else MISSING, str(error), ())
+            except (EngineError, ServiceError) as error:
+                look.failure = error
+                tell(f"Error: {destination.name} could not be verified: {error}")
+            _record(installation, run, look, backups, order.read_percent)
+        return _ended(looks)
+
+    return work.carry_out(installation, new, progress, carry_out)
+
+
+def document(finished: Finished) -> dict[str, Any]:
+    """The JSON of `verify`."""
+    nothing = {"backupsChecked": 0, "objectsChecked": 0, "bytesRead": 0, "errors": []}
+    return {"status": finished.run.state, **nothing, **(finished.run.result or {})}
+
+
+def _chosen(installation: Installation, order: Order) -> list[Backup] | None:
+    """The restore points to verify; None for everything. Raises NotFound, Invalid."""
+    if order.backup is not None:
+        return [repositories.find_backup(installation, order.backup)]
+    repositories.adopt_all(installation)
+    if order.config_id is None:
+        return None
+    found = records.of_configuration(installation, order.config_id)
+    if not found:
+        configurations.find(installation, order.config_id)
+        raise NotFound(f"The configuration {order.config_id} has no restore point yet.", hint="`backup-cli create`")
+    return found
+
+
+def _destinations(installation: Installation, backups: list[Backup] | None) -> list[Destination]:
+    used = [each for each in repositories.used_destinations(installation) if each.deleted_at is None]
+    if backups is None:
+        return used
+    held = {copy.destination_id for each in backups for copy in each.copies if copy.state in (PRESENT, DAMAGED, LOST)}
+    return [destination for destination in used if destination.id in held]
+
+
+def _look_at(
+    installation: Installation,
+    look: _Look,
+    repository: Repository,
+    backups: list[Backup] | None,
+    read_percent: int,
+    watch: Heartbeat,
+) -> None:
+    destination = look.destination
+    repositories.adopt(installation, destination, repository)
+    states = records.known_copies(installation, destination)
+    chosen = None if backups is None else {records.identity(each) for each in backups}
+    for identity, state in states.items():
+        if state == LOST and (chosen is None or identity in chosen):
+            name = records.public_id(identity)
+            reason = f"The restore point {name} is on record here, but it is gone."
+            look.add(layout.manifest(identity), DELETED, reason, [name])
+    _look_for_rollback(installation, look, repository)
+    there = set(repository.manifest_ids())
+    wanted = there if chosen is None else chosen & there
+    report = check(repository, only=None if chosen is None else wanted, read_percent=read_percent, progress=watch)
+    look.report = report
+    look.checked = {records.public_id(identity) for identity in wanted}
+    for damage in report.errors:
+        look.add(damage.object, damage.kind, damage.reason, damage.backups, damage.files)
+
+
+def _look_for_rollback(installation: Installation, look: _Look, repository: Repository) -> None:
+    """A head that does not know restore points that are gone: somebody put an old state of the destination back."""
+    for config_id, sequence in records.newest_lost(installation, look.destination).items():
+        try:
+            head = repository.read_head(config_id)
+        except EngineError:
+            continue  # the check of the objects tells
+        if head is not None and head.sequence < sequence:
+            reason = (
+                f"{config_id} had restore point number {sequence} here; the destination now ends at {head.sequence}."
+            )
+            look.add(layout.HEADS, ROLLED_BACK, reason, ())
+
+
+def _record(installation: Installation, run: Run, look: _Look, backups: list[Backup] | None, read_percent: int) -> None:
+    """What is known from now on of the copies at this destination."""
+    now = installation.clock()
+    sound = {records.public_id(identity) for identity in look.report.sound}
+    hit = {name for error in look.errors if error["kind"] != DELETED for name in error["backups"]}
+    with installation.database.transaction() as session:
+        ids = dict(session.execute(select(Backup.public_id, Backup.id).where(Backup.public_id.in_(sound | hit))).all())
+        here = update(BackupCopy).where(BackupCopy.destination_id == look.destination.id)
+        damaged = [ids[name] for name in hit if name in ids]
+        session.execute(here.where(BackupCopy.backup_id.in_(damaged)).values(state=DAMAGED))
+        if read_percent == WHOLE:
+            good = [ids[name] for name in sound - hit if name in ids]
+            session.execute(here.where(BackupCopy.backup_id.in_(good)).values(state=PRESENT, verified_at=now))
+        for backup_id in [None] if backups is None else [each.id for each in backups]:
+            session.add(_verification(run, look, backup_id, read_percent, now))
+
+
+def _verification(run: Run, look: _Look, backup_id: int | None, read_percent: int, now: Any) -> Verification:
+    state = NOT_DONE if look.failure is not None else FOUND if look.errors else GOOD
+    return Verification(
+        run_id=run.id,
+        backup_id=backup_id,
+        destination_id=look.destination.id,
+        state=state,
+        read_percent=read_percent,
+        objects_checked=look.report.objects_checked,
+        bytes_read=look.report.bytes_read,
+        errors=look.errors,
+        finished_at=now,
+    )
+
+
+def _ended(looks: list[_Look]) -> Ended:
+    errors = [error for look in looks for error in look.errors]
+    result: Mapping[str, Any] = {
+        "backupsChecked": len(set().union(*(look.checked for look in looks))),
+        "objectsChecked": sum(look.report.objects_checked for look in looks),
+        "bytesRead": sum(look.report.bytes_read for look in looks),
+        "errors": errors,
+    }
+    found = sum(look.failure is None and bool(look.errors) for look in looks)
+    failures = [look.failure for look in looks if look.failure is not None]
+    if not found and not failures:
+        return Ended(SUCCEEDED, result)
+    if not found:
+        return Ended(FAILED, result, error=failures[0])
+    hit = len({name for error in errors for name in error["backups"]})
+    return Ended(
+        FAILED,
+        result,
+        error=Difference(
+            f"Damage was found: {len(errors)} objects, {hit} restore points are hit.",
+            hint="The restore points that are not named are sound. Keep the destination as it is and run a new backup.",
+        ),
+    )
