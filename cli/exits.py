@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from cli.output import visible
 from engine import errors as engine
 from webapp import errors as service
 
@@ -52,7 +53,7 @@ def report(error: Exception, door: Door) -> int:
     """Tells an error on stderr, with `--json` also as a document on stdout, and returns its exit code."""
     message, hint, details = _words(error)
     lines = [f"Error: {message}", *(f"  {detail}" for detail in details), *([hint] if hint else [])]
-    door.tell("\n".join(lines))
+    door.tell("\n".join(visible(part) for line in lines for part in line.splitlines()))
     if door.debug or not isinstance(error, service.ServiceError | engine.EngineError | OSError):
         _trace(error, door)
     if door.json and not door.answered:

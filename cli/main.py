@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -98,6 +99,7 @@ def root(door: Door, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs one command and ends the process with its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # see cli/__main__.py
     sys.exit(run(arguments))
 
 

@@ -148,17 +148,21 @@ def restore_folders(
 def find(reader: BlobReader, manifest: Manifest, path: bytes) -> Node:
     """The node at an absolute path as it was at the source. Raises NotFound."""
     for root in manifest.roots:
-        if not isinstance(root, FilesRoot) or not (path + b"/").startswith(root.path.rstrip(b"/") + b"/"):
-            continue
-        node = root.node
-        for name in filter(None, path[len(root.path) :].split(b"/")):
-            children = reader.nodes(node.content or b"") if node.kind == tree.DIRECTORY else iter(())
-            below = next((child for child in children if child.name == name), None)
-            if below is None:
-                raise NotFound(f"{os.fsdecode(path)} is not in this restore point.")
-            node = below
-        return node
+        if isinstance(root, FilesRoot) and (path + b"/").startswith(root.path.rstrip(b"/") + b"/"):
+            node = _descend(reader, root.node, path[len(root.path) :])
+            if node is not None:
+                return node
     raise NotFound(f"{os.fsdecode(path)} is not in this restore point.")
+
+
+def _descend(reader: BlobReader, node: Node, path: bytes) -> Node | None:
+    for name in filter(None, path.split(b"/")):
+        children = reader.nodes(node.content or b"") if node.kind == tree.DIRECTORY else iter(())
+        below = next((child for child in children if child.name == name), None)
+        if below is None:
+            return None
+        node = below
+    return node
 
 
 def walk(reader: BlobReader, root: FilesRoot) -> Iterator[tuple[bytes, Node]]:

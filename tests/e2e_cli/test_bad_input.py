@@ -1,4 +1,4 @@
-"""Everything that a user or a disk can do wrong: one clear sentence, the right exit code, nothing half, nothing lost."""
+"""What users and disks do wrong: one clear sentence each, the right exit code, nothing half, nothing lost."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ def test_a_destination_that_is_not_what_it_was(shop: Shop, what: str) -> None:
         assert sentence in told(shop.cli(*command, code=code))
     assert "holds" in shop.cli("verify", "--json", code=1).stdout or what == "vanished"
     assert len(shop.cli("list", "--json", code=0).json) == 1
+    if what == "replaced":
+        shop.repository.rename(shop.cli.home / "other")
     shutil.rmtree(shop.repository, ignore_errors=True)
     kept.rename(shop.repository)
     shop.create("--config", "shop")
@@ -127,6 +129,8 @@ def test_a_source_that_is_suddenly_empty(shop: Shop) -> None:
 
 
 def test_unreadable_files_are_a_warning(shop: Shop) -> None:
+    for path in shop.uploads.rglob("file *"):
+        path.chmod(0o600)
     hidden = shop.uploads / "folder 0" / "file 0"
     hidden.chmod(0)
     shop.cli.without_privileges = True

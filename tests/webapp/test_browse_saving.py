@@ -1,4 +1,4 @@
-"""What `get` writes appears whole or not at all, and overwrites nothing; odd names are spelled as a shell reads them."""
+"""What `get` writes appears whole or not at all and overwrites nothing; odd names are spelled as a shell reads them."""
 
 from __future__ import annotations
 

@@ -111,28 +111,43 @@ def _back_up(
 
 def _open_places(installation: Installation, resolved: Resolved, tell: Tell) -> list[_Place]:
     """The destinations with their repositories, each failing alone. Raises the first error when too few are left."""
-    places = [_Place(destinations.for_plan(installation, plan, tell=tell)) for plan in resolved.destinations]
+    places: list[_Place] = []
+    try:
+        for plan in resolved.destinations:
+            places.append(_Place(destinations.for_plan(installation, plan, tell=tell)))
+        _refuse_twins(places)
+        keyring = _keyring(installation, places, tell)
+        for place in places:
+            if place.error is None:
+                _open_place(installation, place, keyring, crypto.SUITES[resolved.cipher], tell)
+        failures = [place.error for place in places if place.error is not None]
+        if len(places) - len(failures) < resolved.min_copies:
+            raise failures[0]
+    except (EngineError, ServiceError):
+        destinations.forget_unused(installation, [place.destination for place in places])
+        raise
+    for failed in places:
+        if failed.error is not None:
+            tell(f"Warning: the destination {failed.destination.name} is left out: {failed.error}")
+    return places
+
+
+def _refuse_twins(places: list[_Place]) -> None:
     seen: dict[int, int] = {}
     for number, place in enumerate(places):
         if (first := seen.setdefault(place.destination.id, number)) != number:
             raise Invalid(f"/destinations/{number} and /destinations/{first} are the same place.", hint="Remove one.")
+
+
+def _keyring(installation: Installation, places: list[_Place], tell: Tell) -> Keyring:
+    """The keyring, perhaps from a repository that one of the places holds already."""
     storages = []
     for place in places:
         try:
             storages.append(repositories.open_storage(installation, place.destination))
         except (EngineError, ServiceError) as error:
             place.error = error
-    keyring = repositories.open_keyring(installation, may_create=True, tell=tell, places=storages)
-    for place in places:
-        if place.error is None:
-            _open_place(installation, place, keyring, crypto.SUITES[resolved.cipher], tell)
-    failures = [place.error for place in places if place.error is not None]
-    if len(places) - len(failures) < resolved.min_copies:
-        raise failures[0]
-    for failed in places:
-        if failed.error is not None:
-            tell(f"Warning: the destination {failed.destination.name} is left out: {failed.error}")
-    return places
+    return repositories.open_keyring(installation, may_create=True, tell=tell, places=storages)
 
 
 def _open_place(installation: Installation, place: _Place, keyring: Keyring, suite: int, tell: Tell) -> None:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.storage.base import Storage
 from engine.storage.probe import ProbeReport, probe
 from webapp.errors import Conflict, Fault, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
-from webapp.models import Destination
+from webapp.models import BackupCopy, Destination
 from webapp.schema import kinds, placeholders
 from webapp.schema.resolve import DestinationPlan
 from webapp.services import keyrings, secrets
@@ -116,7 +116,7 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
         repository = open_repository(installation, destination, keyring, may_create=True)
     except (EngineError, ServiceError):
         if moved is None:
-            _remove(installation, destination)
+            forget_unused(installation, [destination])
         raise
     return Added(destination, repository.id.hex(), adopt(installation, destination, repository).new)
 
@@ -247,9 +247,14 @@ def _rename(installation: Installation, destination: Destination, name: str) -> 
         return row
 
 
-def _remove(installation: Installation, destination: Destination) -> None:
+def forget_unused(installation: Installation, destinations: Iterable[Destination]) -> None:
+    """Removes those that never held anything: a first use that failed leaves no trace."""
     with installation.database.transaction() as session:
-        session.delete(session.get_one(Destination, destination.id))
+        for each in destinations:
+            row = session.get(Destination, each.id)
+            held = select(BackupCopy.id).where(BackupCopy.destination_id == each.id).limit(1)
+            if row is not None and row.repository_id is None and session.scalar(held) is None:
+                session.delete(row)
 
 
 def _refuse_taken(installation: Installation, name: str, place: str) -> None:

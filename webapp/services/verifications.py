@@ -92,7 +92,8 @@ def verify(installation: Installation, order: Order, *, progress: Progress, tell
                 look.add(layout.DESCRIPTION, WRONG if isinstance(error, WrongKey) else MISSING, str(error), ())
             except (EngineError, ServiceError) as error:
                 look.failure = error
-                tell(f"Error: {destination.name} could not be verified: {error}")
+                if len(destinations) > 1:
+                    tell(f"Warning: {destination.name} could not be verified: {error}")
             _record(installation, run, look, backups, order.read_percent)
         return _ended(looks)
 
