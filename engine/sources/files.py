@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -68,10 +69,12 @@ class _Level:
 
 
 class FilesSource:
-    """One folder with everything below it."""
+    """One folder with everything below it, but for the folders in `skip`: those that this very backup writes to."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, skip: Collection[Path] = ()) -> None:
         self.config = config
+        self._skip = skip
+        self._skipped: set[tuple[int, int]] = set()
         self.root = os.fsencode(os.path.abspath(Path(config.path).expanduser()))
 
     def describe(self) -> str:
@@ -85,6 +88,7 @@ class FilesSource:
     def walk(self, progress: Progress) -> Iterator[Event]:
         """The folder itself as Enter, all below it in the order of names, and its Leave. Raises SourceError."""
         excluded = _compile(self.config)
+        self._skipped = {(found.st_dev, found.st_ino) for path in self._skip if (found := _status(path))}
         descriptor = self._open_root()
         status = os.fstat(descriptor)
         levels = [_Level(self.root, descriptor, (status.st_dev, status.st_ino), iter(()))]
@@ -113,6 +117,8 @@ class FilesSource:
                 continue
             is_directory = stat.S_ISDIR(status.st_mode)
             if excluded and excluded(_shown(path[len(self.root) + 1 :]) + ("/" if is_directory else "")):
+                continue
+            if (status.st_dev, status.st_ino) in self._skipped:
                 continue
             if not is_directory:
                 yield _found(name, status, level.descriptor, path)
@@ -308,6 +314,12 @@ def _compile(config: Config) -> Callable[[str], bool] | None:
     from pathspec import GitIgnoreSpec  # most folders exclude nothing
 
     return GitIgnoreSpec.from_lines(patterns).match_file
+
+
+def _status(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return path.stat()
+    return None
 
 
 def _shown(path: bytes) -> str:

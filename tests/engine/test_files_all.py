@@ -12,6 +12,7 @@ import pytest
 
 from engine import entries, folder
 from engine.progress import Silent
+from engine.sources.files import Config, FilesSource
 from tests.support.repositories import Bench
 from tests.support.trees import snapshot
 
@@ -175,6 +176,15 @@ def test_large_directories_are_written_in_parts(
     assert third.manifest.totals["filesChanged"] == 0
     bench.restore(third.manifest, "out3")
     assert snapshot(out(bench, "out3")) == snapshot(source)
+
+
+def test_a_backup_does_not_hold_what_it_writes_itself(bench: Bench, tmp_path: Path) -> None:
+    """The repository lies inside of the folder that is backed up; other folders of the same names are ordinary."""
+    (tmp_path / "source" / "repository").mkdir()
+    (tmp_path / "source" / "repository" / "mine").write_bytes(b"x")
+    source = FilesSource(Config(str(tmp_path)), skip=[bench.place, tmp_path / "spool", tmp_path / "absent"])
+    sizes = [bench.backup(folders=[source]).manifest.totals["files"] for _ in range(3)]
+    assert sizes == [1, 1, 1]
 
 
 def test_what_is_renamed_removed_or_changes_kind(bench: Bench, tmp_path: Path) -> None:
