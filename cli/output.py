@@ -51,6 +51,11 @@ def visible(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode() for sign in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 table`, `1,204 tables`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def size(count: int | None) -> str:
     """`1.5 GiB`; `-` when unknown."""
     if count is None:

@@ -61,7 +61,8 @@ def tell_verification(door: Door, finished: Finished, read_percent: int) -> int:
     if finished.run.state == "succeeded":
         share = "every byte" if read_percent == 100 else f"{read_percent} % of the data"
         output.line(
-            f"{found['backupsChecked']} restore points are sound: {found['objectsChecked']:,} objects checked, "
+            f"{output.counted(found['backupsChecked'], 'restore point')} found sound: "
+            f"{output.counted(found['objectsChecked'], 'object')} checked, "
             f"{output.size(found['bytesRead'])} read back ({share}) "
             f"in {output.duration(finished.run.duration_seconds)}"
         )
@@ -84,10 +85,10 @@ def _print_restore(found: dict[str, Any]) -> None:
     databases = iter(found["databases"])
     for place in found["targets"]:
         if place["kind"] == "folder":
-            what = f"{found['files']['new']:,} files"
+            what = output.counted(found["files"]["new"], "file")
         else:
             database = next(databases)
-            what = f"{database['tables']} tables, {output.size(database['bytes'])}"
+            what = f"{output.counted(database['tables'], 'table')}, {output.size(database['bytes'])}"
         output.line(f"  {place['kind']:<9} {output.visible(place['target'])} ({what})")
     if found["problems"]:
         output.line(f"  problems  {len(found['problems'])}, told above")
@@ -102,7 +103,8 @@ def _print_backup(found: dict[str, Any]) -> None:
         output.line(f"  files     {files['total']:,} ({', '.join(parts)})")
     for database in found["databases"]:
         name = output.visible(database["name"])
-        output.line(f"  database  {name}: {database['tables']} tables, {output.size(database['bytes'])}")
+        tables = output.counted(database["tables"], "table")
+        output.line(f"  database  {name}: {tables}, {output.size(database['bytes'])}")
     sizes = found["bytes"]
     output.line(
         f"  bytes     {output.size(sizes['read'])} read, {output.size(sizes['new'])} new, "

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, NoSuchTableError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DBAPIError, NoSuchTableError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from webapp.errors import Unavailable
@@ -56,8 +56,11 @@ class Database:
         try:
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except OperationalError as error:
-            raise _unavailable(self.describe(), error) from error
+        except DatabaseError as error:
+            # The plain class itself is SQLite's for a file that is damaged or no database at all.
+            if isinstance(error, OperationalError) or type(error) is DatabaseError:
+                raise _unavailable(self.describe(), error) from error
+            raise
 
     def close(self) -> None:
         """Gives up all connections."""

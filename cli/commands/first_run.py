@@ -106,14 +106,11 @@ def _report(door: Door, backup: Finished, restored: Finished, checked: Finished)
     output.line("")
     output.line(f"  backed up  {', '.join(DOCUMENTS)} of {output.visible(str(CHECKOUT))}")
     output.line(
-        f"             {files['total']} files: {files['new']} new, {files['changed']} changed, "
+        f"             {output.counted(files['total'], 'file')}: {files['new']} new, {files['changed']} changed, "
         f"{files['unchanged']} unchanged"
     )
     for database in made["databases"]:
-        output.line(
-            f"             the database {output.visible(database['name'])}: {database['tables']} tables, "
-            f"{output.size(database['bytes'])}"
-        )
+        output.line(f"             the database {_tables(database)}, {output.size(database['bytes'])}")
     if made["type"] == "incremental":
         output.line("             (incremental: only what changed since the last time was read)")
     for place in made["destinations"]:
@@ -123,13 +120,17 @@ def _report(door: Door, backup: Finished, restored: Finished, checked: Finished)
         "then the copy was removed"
     )
     for database in work.document(restored.run, ())["databases"]:
-        output.line(f"             {output.visible(database['name'])}: {database['tables']} tables, every row counted")
+        output.line(f"             the database {_tables(database)}, every row counted")
     look = verifications.document(checked)
     output.line(f"  verified   {look['objectsChecked']} objects, {output.size(look['bytesRead'])} read back")
     key = "BACKUP_ENCRYPTION_KEY" if door.settings.encryption_key else str(key_path(door.settings))
     output.line(f"  the key    {output.visible(key)}: keep a copy elsewhere, without it nothing can be restored")
     output.line("")
     output.line(NEXT)
+
+
+def _tables(database: dict[str, Any]) -> str:
+    return f"{output.visible(database['name'])}: {output.counted(database['tables'], 'table')}"
 
 
 def _where(door: Door, name: str) -> str:

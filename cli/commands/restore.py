@@ -69,11 +69,10 @@ def _plan(door: Door, order: Order) -> int:
     if made.folder is not None:
         part = made.folder
         what = ", ".join(map(output.visible, part.roots))
-        output.line(
-            f"  {what} ({part.files:,} files, {output.size(part.bytes)}) below {output.visible(str(part.target))}"
-        )
+        size = f"{output.counted(part.files, 'file')}, {output.size(part.bytes)}"
+        output.line(f"  {what} ({size}) below {output.visible(str(part.target))}")
     for database in made.databases:
-        tables = f"{database.tables} tables" + ("" if database.selection is None else " of it")
+        tables = output.counted(database.tables, "table") + ("" if database.selection is None else " of it")
         output.line(
             f"  the database {output.visible(database.root.name)} ({tables}, {output.size(database.bytes)}) "
             f"into {output.visible(database.connection.describe())}"

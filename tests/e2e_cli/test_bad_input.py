@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,6 @@ def test_a_destination_that_is_read_only(shop: Shop) -> None:
 
 
 def test_a_destination_that_is_full(shop: Shop, seed: int) -> None:
-    import random
-
     with small_disk(shop.repository, 3):
         shop.create()
         large = shop.uploads / "large"
@@ -83,8 +82,6 @@ def test_a_destination_that_is_full(shop: Shop, seed: int) -> None:
 
 
 def test_a_home_that_is_full(shop: Shop, seed: int, tmp_path: Path) -> None:
-    import random
-
     shop.cli.home.mkdir(parents=True)
     places = [{"type": "local", "config": {"path": str(tmp_path / "nas")}}]
     with small_disk(shop.cli.home, 2):
@@ -201,8 +198,6 @@ def test_a_type_that_fits_no_source(shop: Shop) -> None:
 
 
 def test_a_restore_without_room(shop: Shop, seed: int, tmp_path: Path) -> None:
-    import random
-
     (shop.uploads / "large").write_bytes(random.Random(seed).randbytes(4_000_000))
     shop.create()
     with small_disk(tmp_path / "disk", 2):

@@ -120,6 +120,20 @@ def test_tables_and_targets(database18: Database) -> None:
     assert target not in server.databases()
 
 
+def test_every_database_of_a_server(database18: Database) -> None:
+    shop, server, name = database18.shop, database18.server, database18.name
+    made = shop.create(type="database", sources={"databases": [{"url": server.url("")}]})
+    assert {name, "postgres"} <= {each["name"] for each in made["databases"]}
+    backup = made["backupId"]
+    assert "several databases" in told(shop.cli("restore", "--backup", backup, "--to", server.url("one"), code=2))
+    assert "not clear which" in told(shop.cli("restore", "--backup", backup, "--only", "public.orders", code=2))
+    back = shop.cli("restore", "--backup", backup, "--only", f"{name}:", "--to", server.url(""), "--json", code=0).json
+    assert {each["name"] for each in back["databases"]} == database18.restored()
+    (new,) = database18.restored()
+    assert database18.fingerprint(new) == database18.fingerprint()
+    server.drop_database(new)
+
+
 def test_where_a_database_came_from_is_asked_for_when_it_is_not_known(database18: Database) -> None:
     shop = database18.shop
     made = shop.cli("create", "--type", "database", "--json", code=0).json["backupId"]
@@ -181,25 +195,30 @@ def test_a_server_that_is_newer_than_every_client(database18: Database) -> None:
     shop.cli("create", "--type", "database", code=0)
 
 
-@pytest.mark.parametrize("behaviour", ["half", "fails", "killed"])
-def test_a_pg_dump_that_does_not_finish(behaviour: str, database18: Database, tmp_path: Path) -> None:
-    """Half of the output and status 0; all of it and status 1; ended by a signal in the middle."""
-    shop = database18.shop
-    folder = tmp_path / "bin"
+def _programs(folder: Path, name: str, script: str) -> dict[str, str]:
+    """The programs of 18 with one of them replaced by a script in which $REAL is the real one; the environment."""
     folder.mkdir()
     real = programs_of(18)
-    for program in ("pg_restore", "psql", "pg_dumpall"):
+    for program in ("pg_dump", "pg_dumpall", "pg_restore", "psql"):
         (folder / program).symlink_to(real / program)
-    endings = {
-        "half": f'"{real}/pg_dump" "$@" | head -c 20000\nexit 0',
-        "fails": f'"{real}/pg_dump" "$@"\nexit 1',
-        "killed": f'"{real}/pg_dump" "$@" | head -c 20000\nkill -9 $$',
-    }
-    fake = folder / "pg_dump"
-    fake.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec "{real}/pg_dump" --version\n{endings[behaviour]}\n')
-    fake.chmod(0o755)
+    (folder / name).unlink()
+    lines = ["#!/bin/sh", f"REAL={real / name}", '[ "$1" = --version ] && exec $REAL --version', script]
+    (folder / name).write_text("\n".join(lines) + "\n")
+    (folder / name).chmod(0o755)
+    return {"HOLDFAST_PG_BIN": str(folder)}
+
+
+@pytest.mark.parametrize(
+    "script",
+    ['$REAL "$@" | head -c 20000\nexit 0', '$REAL "$@"\nexit 1', '$REAL "$@" | head -c 20000\nkill -9 $$'],
+    ids=["half-and-status-0", "all-and-status-1", "killed"],
+)
+def test_a_pg_dump_that_does_not_finish(script: str, database18: Database, tmp_path: Path) -> None:
+    shop = database18.shop
     shop.cli("create", "--type", "database", code=0)
-    outcome = shop.cli("create", "--type", "database", "--json", env={"HOLDFAST_PG_BIN": str(folder)}, code=1)
+    outcome = shop.cli(
+        "create", "--type", "database", "--json", env=_programs(tmp_path / "bin", "pg_dump", script), code=1
+    )
     assert outcome.json["backupId"] is None
     assert told(outcome)
     assert len(shop.points()) == 1
@@ -207,21 +226,43 @@ def test_a_pg_dump_that_does_not_finish(behaviour: str, database18: Database, tm
     shop.cli("verify", code=0)
 
 
+def test_ctrl_c_while_pg_dump_works(database18: Database, tmp_path: Path) -> None:
+    shop = database18.shop
+    slow = _programs(tmp_path / "bin", "pg_dump", f"echo $$ > {tmp_path}/pid\nexec sleep 1000")
+    started = shop.cli.start("create", "--type", "database", "--json", env=slow)
+    pid_file = tmp_path / "pid"
+    while not pid_file.exists() or not pid_file.read_text().strip():
+        assert started.running()
+    pid = int(pid_file.read_text())
+    started.interrupt()
+    outcome = started.wait(30)
+    assert outcome.code == 130, outcome
+    assert outcome.json["status"] == "cancelled"
+    assert not Path(f"/proc/{pid}").exists()
+    assert shop.points() == []
+    assert list((shop.cli.home / "spool").iterdir()) == []
+    shop.cli("create", "--type", "database", code=0)
+
+
 def test_a_restore_that_fails_leaves_no_database_behind(database18: Database, tmp_path: Path) -> None:
     shop = database18.shop
     made = shop.cli("create", "--type", "database", "--json", code=0).json["backupId"]
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    real = programs_of(18)
-    for program in ("pg_dump", "psql", "pg_dumpall"):
-        (folder / program).symlink_to(real / program)
-    fake = folder / "pg_restore"
-    fake.write_text("#!/bin/sh\nhead -c 30000 >/dev/null\nexit 1\n")
-    fake.chmod(0o755)
-    outcome = shop.cli("restore", "--backup", made, "--json", env={"HOLDFAST_PG_BIN": str(folder)}, code=1)
+    fails = _programs(tmp_path / "bin", "pg_restore", "head -c 30000 >/dev/null\nexit 1")
+    outcome = shop.cli("restore", "--backup", made, "--json", env=fails, code=1)
     assert outcome.json["status"] == "failed"
     assert "pg_restore failed" in told(outcome)
     assert database18.restored() == set()
+
+
+def test_a_restored_database_that_differs(database18: Database, tmp_path: Path) -> None:
+    shop = database18.shop
+    made = shop.cli("create", "--type", "database", "--json", code=0).json["backupId"]
+    lies = _programs(tmp_path / "bin", "pg_restore", "cat >/dev/null\nexit 0")
+    outcome = shop.cli("restore", "--backup", made, "--json", env=lies, code=6)
+    assert "differs from what was backed up" in told(outcome)
+    assert outcome.json["status"] == "failed"
+    for kept in database18.restored():
+        database18.server.drop_database(kept)
 
 
 def test_no_password_is_seen_anywhere(database18: Database) -> None:
@@ -267,3 +308,15 @@ def _arguments() -> set[bytes]:
             except OSError:
                 continue
     return found
+
+
+def test_the_service_keeps_its_own_records_in_postgresql(shop: Shop, postgres18: PostgresServer) -> None:
+    with fresh_database(postgres18) as name:
+        shop.cli.environment["HOLDFAST_DATABASE_URL"] = postgres18.url(name)
+        made = shop.create("--tag", "a=b")["backupId"]
+        (shop.uploads / os.fsdecode(b"odd \xff name")).write_bytes(b"x")
+        shop.create("--config", "shop")
+        assert len(shop.points()) == 2
+        assert not (shop.cli.home / "holdfast.db").exists()
+        assert snapshot(shop.restore(made)) == shop.state[made]
+        shop.check()

@@ -31,7 +31,7 @@ def test_with_a_database(shop: Shop, postgres18: PostgresServer) -> None:
         before = postgres18.databases()
         shop.cli.environment["DATABASE_URL"] = postgres18.url(name)
         outcome = shop.cli("first-run", code=0)
-        assert f"the database {name}: 1 tables" in outcome.stdout
+        assert f"the database {name}: 1 table," in outcome.stdout
         assert f"{name}_restored_" in outcome.stdout
         assert postgres18.databases() == before
         shop.cli.environment["DATABASE_URL"] = postgres18.url("no_such_database")

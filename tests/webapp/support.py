@@ -67,3 +67,16 @@ def start_at_once(home: str, gate: Any, results: Any) -> None:
         results.put(("busy", error.run_id))
     gate.wait()
     installation.close()
+
+
+def make_keyring_at_once(home: str, gate: Any, results: Any) -> None:
+    """In a process of its own: opens the keyring together with others; tells its vault and what it was told."""
+    from webapp.installation import open_installation
+    from webapp.services.repositories import open_keyring
+    from webapp.settings import read_settings
+
+    installation = open_installation(read_settings({"HOLDFAST_HOME": home}))
+    told: list[str] = []
+    gate.wait()
+    results.put((open_keyring(installation, may_create=True, tell=told.append).vault, " ".join(told)))
+    installation.close()

@@ -53,6 +53,11 @@ def readable(slots: dict[str, bytes]) -> list[Slot]:
     return found
 
 
+def is_there(settings: Settings) -> bool:
+    """Whether the home holds a service slot that can be read."""
+    return any(slot.kind == keys.SERVICE for slot in readable(local_slots(settings)))
+
+
 def unlock(settings: Settings, slots: Iterable[Slot], *, tell: Tell) -> Keyring:
     """The keyring in the service slot. Raises WrongKey, KeyMissing, SettingsInvalid (a damaged key file)."""
     secret = encryption_key(settings, may_generate=False, tell=tell)
@@ -67,18 +72,14 @@ def unlock(settings: Settings, slots: Iterable[Slot], *, tell: Tell) -> Keyring:
 
 
 def open_or_make(settings: Settings, *, used: bool, may_create: bool, places: Sequence[Storage], tell: Tell) -> Keyring:
-    """The keyring from the home; else from one of the `places` that hold a repository which our key opens; else, with
-    `may_create` and unless it was `used` for a repository, a new one, whose recovery code is told once.
+    """For a home without a keyring: it is taken from one of the `places` that hold a repository which our key opens;
+    else, with `may_create` and unless it was `used` for a repository, a new one, whose recovery code is told once.
 
     Raises KeyMissing, WrongKey, SettingsInvalid, and NotFound when there is none and none may be made.
     """
-    slots = readable(local_slots(settings))
-    if any(slot.kind == keys.SERVICE for slot in slots):
-        return unlock(settings, slots, tell=tell)
     with _locked(settings):
-        slots = readable(local_slots(settings))  # another process may have been faster
-        if any(slot.kind == keys.SERVICE for slot in slots):
-            return unlock(settings, slots, tell=tell)
+        if is_there(settings):  # another process was faster
+            return unlock(settings, readable(local_slots(settings)), tell=tell)
         taken = _take_over(settings, places, tell)
         if taken is not None:
             return taken

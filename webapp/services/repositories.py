@@ -63,13 +63,17 @@ def open_keyring(
 
     Raises WrongKey, KeyMissing, SettingsInvalid, and NotFound when there is none and none may be made.
     """
-    if not keyrings.local_slots(installation.settings):
-        known = used_destinations(installation)
-        places = [*_storages(installation, known), *places]
-        used = bool(known)
-    else:
-        used = bool(used_destinations(installation))
-    return keyrings.open_or_make(installation.settings, used=used, may_create=may_create, places=places, tell=tell)
+    settings = installation.settings
+    if keyrings.is_there(settings):
+        return keyrings.unlock(settings, keyrings.readable(keyrings.local_slots(settings)), tell=tell)
+    known = used_destinations(installation)
+    return keyrings.open_or_make(
+        settings,
+        used=bool(known),
+        may_create=may_create,
+        places=[*_storages(installation, known), *places],
+        tell=tell,
+    )
 
 
 def used_destinations(installation: Installation) -> list[Destination]:
