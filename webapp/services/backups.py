@@ -16,6 +16,7 @@ from engine.model.manifest import StreamRoot
 from engine.progress import Progress
 from engine.repository.repository import Head, Repository
 from engine.spool import scratch_folder
+from engine.storage.local import LocalStorage
 from webapp.errors import Invalid, ServiceError, Unavailable
 from webapp.installation import Installation
 from webapp.models import Backup, Configuration, Destination, Run
@@ -93,7 +94,7 @@ def _back_up(
     spool = installation.settings.home / SPOOL
     watch.checkpoint()
     with scratch_folder(spool) as scratch:
-        request = _request(installation, resolved, order, parent, scratch)
+        request = _request(installation, resolved, order, parent, scratch, skip=[spool, *_own_folders(places)])
         result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool)
     for place in places:
         place.error = place.error or result.copies.get(place.destination.name)
@@ -155,9 +156,8 @@ def _open_place(installation: Installation, place: _Place, keyring: Keyring, sui
         repository = repositories.open_repository(
             installation, place.destination, keyring, may_create=True, suite=suite
         )
-        sweep = getattr(repository.storage, "sweep", None)
-        if sweep is not None:  # what killed writers left in a folder
-            sweep()
+        if isinstance(repository.storage, LocalStorage):
+            repository.storage.sweep()
         adopted = repositories.adopt(installation, place.destination, repository)
     except (EngineError, ServiceError) as error:
         place.error = error
@@ -167,14 +167,22 @@ def _open_place(installation: Installation, place: _Place, keyring: Keyring, sui
         tell(f"Found at {place.destination.name} and taken on record: {', '.join(adopted.new)}.")
 
 
-def _request(installation: Installation, resolved: Resolved, order: Order, parent: Parent, scratch: Path) -> Request:
+def _own_folders(places: list[_Place]) -> list[Path]:
+    """The folders that this run writes to; a source that holds them must not back them up into themselves."""
+    storages = [place.repository.storage for place in places if place.repository is not None]
+    return [storage.root for storage in storages if isinstance(storage, LocalStorage)]
+
+
+def _request(
+    installation: Installation, resolved: Resolved, order: Order, parent: Parent, scratch: Path, *, skip: list[Path]
+) -> Request:
     newest = records.newest(installation, resolved.config_id)
     return Request(
         config_id=resolved.config_id,
         config=resolved.document,
         type=parent.type,
         streams=[sources.database(each, installation.settings, scratch=scratch) for each in resolved.databases],
-        folders=[sources.folder(each) for each in resolved.folders],
+        folders=[sources.folder(each, skip=skip) for each in resolved.folders],
         suite=crypto.SUITES[resolved.cipher] if resolved.encryption else crypto.NONE,
         codec=compress.CODECS[resolved.compression],
         tags=dict(order.tags),

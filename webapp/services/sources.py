@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,16 @@ if TYPE_CHECKING:
     from engine.sources.postgres import PostgresSource
 
 
-def folder(source: FolderSource) -> FilesSource:
-    """One folder."""
+def folder(source: FolderSource, *, skip: Collection[Path]) -> FilesSource:
+    """One folder, without the folders in `skip`."""
     return FilesSource(
         files.Config(
             path=str(source.path),
             exclude=source.exclude,
             exclude_file=None if source.exclude_file is None else str(source.exclude_file),
             one_file_system=source.one_file_system,
-        )
+        ),
+        skip=skip,
     )
 
 
