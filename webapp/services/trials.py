@@ -46,7 +46,7 @@ def trial(installation: Installation, config_id: str, *, cwd: Path, tell: Tell) 
 
 def _folder(source: FolderSource) -> Finding:
     try:
-        sources.folder(source).probe(, skip=())
+        sources.folder(source, skip=()).probe()
     except EngineError as error:
         return Finding(source.pointer, f"folder {source.path}", "", error=str(error))
     return Finding(source.pointer, f"folder {source.path}", "can be read")
