@@ -30,7 +30,6 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (engine.WrongKey, WRONG_KEY),
     (engine.Corrupt, DIFFERENCE),
     (engine.Different, DIFFERENCE),
-    (engine.Different, DIFFERENCE),
     (engine.EngineError, FAILED),
 )
 STATES = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine import crypto
 from engine.entries import Counts
-from engine.errors import Cancelled, EngineError, RepositoryError, SourceError, Unavailable
+from engine.errors import Cancelled, Corrupt, EngineError, NotFound, RepositoryError, SourceError, Unavailable
 from engine.folder import FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
@@ -115,6 +115,7 @@ def backup(
     with scratch_folder(spool) as scratch, ExitStack() as cleanup:
         for copy in copies:
             cleanup.callback(copy.session.end)
+            cleanup.callback(copy.finish)
             copy.prepare()
         writer = Writer(
             copies,
@@ -163,6 +164,7 @@ def _describe(
         started_at=times[0],
         finished_at=times[1],
         type=request.type,
+        suite=request.suite,
         parent=parent[0].id if parent else None,
         roots=tuple(roots),
         totals=totals,
@@ -202,10 +204,10 @@ def _store(
             for entry in source.entries(watch):
                 roots.append(_store_stream(writer, entry, watch))
     before = {root.path: root for root in parent[0].roots if isinstance(root, FilesRoot)} if parent else {}
-    expected = sum(root.bytes for root in before.values())
     for folder in request.folders:
-        watch.phase(folder.describe(), expected=expected)
-        roots.append(folders.store(folder, before.get(folder.root)))
+        earlier = before.get(folder.root)
+        watch.phase(folder.describe(), expected=earlier.bytes if earlier else 0)
+        roots.append(folders.store(folder, earlier))
     if request.folders and not request.streams and not folders.counts.total:
         raise SourceError(
             "There is nothing to back up: every folder of this backup is empty.", hint="Are their disks mounted?"
@@ -224,7 +226,9 @@ def _store_stream(writer: Writer, entry: StreamEntry, watch: _Watch) -> StreamRo
 
 
 def _parent(copies: Sequence[Copy], request: Request) -> tuple[Manifest, BlobReader] | None:
-    """The parent's manifest with a reader, from the first destination that can show it; none makes every file new."""
+    """The parent's manifest with a reader, from the first destination that can show it; none makes every file new.
+
+    A parent of the other kind, encrypted or not, is none: what shall be encrypted must not lean on plain blobs."""
     if request.parent is None:
         return None
     for copy in copies:
@@ -233,6 +237,8 @@ def _parent(copies: Sequence[Copy], request: Request) -> tuple[Manifest, BlobRea
                 stored = copy.repository.read_manifest(request.parent)
             except EngineError:
                 continue
+            if (stored.manifest.suite == crypto.NONE) != (request.suite == crypto.NONE):
+                return None
             return stored.manifest, BlobReader(copy.repository, copy.table)
     return None
 
@@ -243,11 +249,19 @@ def _newest(copies: Sequence[Copy], request: Request) -> Head | None:
     for copy in copies:
         if copy.is_alive:
             try:
-                heads.append(copy.repository.read_head(request.config_id))
+                heads.append(_head_of(copy, request.config_id))
                 heads.extend(_unrecorded(copy.repository, request))
             except EngineError as error:
                 copy.fail(error)
     return max((head for head in heads if head), key=lambda head: head.sequence, default=None)
+
+
+def _head_of(copy: Copy, config_id: str) -> Head | None:
+    """The head at a destination. A damaged one is as good as none: the manifests tell the same; verify reports it."""
+    try:
+        return copy.repository.read_head(config_id)
+    except Corrupt:
+        return None
 
 
 def _unrecorded(repository: Repository, request: Request) -> Iterator[Head]:
@@ -257,8 +271,8 @@ def _unrecorded(repository: Repository, request: Request) -> Iterator[Head]:
             continue
         try:
             stored = repository.read_manifest(identity)
-        except RepositoryError:
-            continue  # a damaged manifest must not stop backups; verify reports it
+        except (RepositoryError, NotFound):
+            continue  # a damaged or vanished manifest must not stop backups; verify reports it
         if stored.manifest.config_id == request.config_id:
             yield Head(request.config_id, stored.manifest.sequence, identity, stored.hash)
 
@@ -290,7 +304,9 @@ def _commit(copies: Sequence[Copy], manifest: Manifest, request: Request, stored
 
 def _missing(copy: Copy, manifest: Manifest) -> tuple[int, ...]:
     """The numbers that this destination never got, known from the head that it had so far."""
-    head = copy.repository.read_head(manifest.config_id)
+    head = _head_of(copy, manifest.config_id)
+    if head is None and copy.repository.has_head(manifest.config_id):
+        return ()  # damaged: what was missing before cannot be told any more
     if head is None:
         return tuple(range(1, manifest.sequence))
     return (*head.missing, *range(head.sequence + 1, manifest.sequence))

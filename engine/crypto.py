@@ -32,9 +32,6 @@ class Cipherer(Protocol):
     def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
         """The payload. Raises OpenFailed."""
 
-    def sealed_length(self, payload_length: int) -> int:
-        """Length in bytes of what `seal` returns."""
-
 
 def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
     """HKDF-SHA256 (RFC 5869), 32 bytes."""
@@ -67,9 +64,6 @@ class Gcm:
         except (InvalidTag, ValueError) as error:
             raise OpenFailed from error
 
-    def sealed_length(self, payload_length: int) -> int:
-        return _NONCE + payload_length + 16
-
 
 class Cbc:
     """Suite 2: AES-256-CBC, random IV prepended, encrypt-then-MAC with HMAC-SHA-256, compared before decrypting."""
@@ -97,9 +91,6 @@ class Cbc:
         except ValueError as error:
             raise OpenFailed from error
 
-    def sealed_length(self, payload_length: int) -> int:
-        return _IV + (payload_length // _BLOCK + 1) * _BLOCK + _MAC
-
 
 class Plain:
     """Suite 0: not encrypted, yet authenticated."""
@@ -112,9 +103,6 @@ class Plain:
 
     def open(self, sealed: bytes | memoryview, bound: bytes) -> bytes:
         return _authentic(self._mac_key, NONE, bound, sealed)
-
-    def sealed_length(self, payload_length: int) -> int:
-        return payload_length + _MAC
 
 
 def _mac(key: bytes, suite: int, bound: bytes, body: bytes) -> bytes:

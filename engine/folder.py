@@ -177,8 +177,12 @@ class FolderWriter:
         """Hand the file's bytes to the writer. A file that changed meanwhile is stored as it was read, and reported."""
         before = os.fstat(file)
         extras = dict(found.node.extras or {})
-        if attributes := metadata.read_attributes(file):
-            extras["x"] = attributes
+        try:
+            if attributes := metadata.read_attributes(file):
+                extras["x"] = attributes
+        except OSError as error:
+            reason = f"its attributes were not stored: {files.reason(error)}"
+            self._progress.problem("attribute", os.fsdecode(found.path), reason)
         pending: Pending
         if before.st_size <= SMALL_FILE_BYTES:
             data = os.read(file, before.st_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -9,15 +10,20 @@ from engine.model import tree
 from engine.model.tree import Node
 
 _CAPABILITY = b"security.capability"
+ATTRIBUTE_DIFFERS = "has another attribute"
 _SET_IDS = stat.S_ISUID | stat.S_ISGID
 
 
 def read_attributes(descriptor: int) -> dict[bytes, bytes]:
-    """The extended attributes of an open file, ACLs and capabilities among them; none where there is no such thing."""
+    """The extended attributes of an open file, ACLs and capabilities among them; none where there is no such thing.
+
+    Raises OSError when they are there and cannot be read."""
     try:
         return {os.fsencode(name): os.getxattr(descriptor, name) for name in sorted(os.listxattr(descriptor))}
-    except OSError:
-        return {}
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return {}
+        raise
 
 
 def _write_attributes(node: Node, descriptor: int, *, special: bool) -> list[str]:
@@ -38,23 +44,17 @@ def apply(node: Node, descriptor: int, *, special: bool) -> list[str]:
     """Owner, mode, attributes and times of an open file or directory. Returns what could not be put back, in words.
 
     setuid, setgid and capabilities of files are put back only with `special`. Raises OSError."""
-    skipped = own(node, descriptor)
+    skipped: list[str] = []
+    if os.geteuid() == 0:  # only root can give files away
+        os.fchown(descriptor, node.uid, node.gid)
     mode = node.mode
     if node.kind == tree.FILE and mode & _SET_IDS and not special:
         mode &= ~_SET_IDS
         skipped.append("setuid and setgid were left out")
+    skipped += _write_attributes(node, descriptor, special=special)  # while the mode still lets us
     os.fchmod(descriptor, mode)
-    skipped += _write_attributes(node, descriptor, special=special)
     os.utime(descriptor, ns=(node.mtime, node.mtime))
     return skipped
-
-
-def own(node: Node, descriptor: int) -> list[str]:
-    """Owner and group of an open file; only root can give files away. Raises OSError."""
-    if os.geteuid() != 0:
-        return []
-    os.fchown(descriptor, node.uid, node.gid)
-    return []
 
 
 def make_special(node: Node, directory: int, *, special: bool) -> str:
@@ -76,6 +76,14 @@ def make_special(node: Node, directory: int, *, special: bool) -> str:
         os.chmod(node.name, node.mode, dir_fd=directory)
     os.utime(node.name, ns=(node.mtime, node.mtime), dir_fd=directory, follow_symlinks=False)
     return ""
+
+
+def attribute_differences(node: Node, descriptor: int) -> list[str]:
+    """Which extended attributes of an open file are not as stored, in words."""
+    stored: dict[bytes, bytes] = (node.extras or {}).get("x", {})
+    found = read_attributes(descriptor)
+    names = sorted(name for name in stored.keys() | found.keys() if stored.get(name) != found.get(name))
+    return [f"{ATTRIBUTE_DIFFERS} {name.decode('utf-8', 'backslashreplace')}" for name in names]
 
 
 def differences(node: Node, status: os.stat_result) -> list[str]:

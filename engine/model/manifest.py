@@ -50,7 +50,8 @@ class Problem:
 @dataclass(frozen=True)
 class Manifest:
     """Everything about one restore point. `previous` is the SHA-256 of the stored manifest before it in this
-    configuration's series; `config` is a copy of the configuration without secrets; times are aware UTC."""
+    configuration's series; `config` is a copy of the configuration without secrets; `suite` is that of the data blobs;
+    times are aware UTC."""
 
     id: bytes
     session: bytes
@@ -61,6 +62,7 @@ class Manifest:
     started_at: datetime
     finished_at: datetime
     type: str
+    suite: int
     parent: bytes | None
     roots: tuple[FilesRoot | StreamRoot, ...]
     totals: dict[str, int]
@@ -85,6 +87,7 @@ def encode(manifest: Manifest) -> bytes:
                 "startedAt": to_micros(manifest.started_at),
                 "finishedAt": to_micros(manifest.finished_at),
                 "type": manifest.type,
+                "suite": manifest.suite,
                 "parent": manifest.parent,
                 "roots": [_encode_root(root) for root in manifest.roots],
                 "totals": manifest.totals,
@@ -116,6 +119,7 @@ def decode(plain: bytes) -> Manifest:
             started_at=from_micros(raw["startedAt"]),
             finished_at=from_micros(raw["finishedAt"]),
             type=raw["type"],
+            suite=raw["suite"],
             parent=raw["parent"],
             roots=tuple(_decode_root(root) for root in raw["roots"]),
             totals=raw["totals"],

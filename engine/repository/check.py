@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class _Check:
         self._report = CheckReport()
         self._damage: dict[str, Damage] = {}
         self._bad_blobs: dict[bytes, Damage] = {}
+        self._lock = threading.Lock()
         self._bad_copies: set[tuple[bytes, bytes]] = set()
         self._table = IndexTable(repository.keyring)
         self._reader = BlobReader(repository, self._table)
@@ -91,6 +93,7 @@ class _Check:
     def run(self, only: Collection[bytes] | None, read_percent: float) -> CheckReport:
         self._progress.phase("index")
         self._check_keys()
+        self._check_heads()
         self._load_index()
         manifests = self._load_manifests(only)
         chosen = self._choose(manifests, only, read_percent)
@@ -108,10 +111,15 @@ class _Check:
             self._object()
             self._try(item.name, lambda name=item.name: keyring.read_slot(name, storage.get(name)))  # type: ignore[misc]
 
+    def _check_heads(self) -> None:
+        for item in self._repository.storage.list(layout.HEADS):
+            self._object()
+            self._try(item.name, lambda name=item.name: self._repository.open_head(name))  # type: ignore[misc]
+
     def _load_index(self) -> None:
         damaged: list[Corrupt] = []
         self._table.load(load_sections(self._repository, damage=damaged))
-        self._object(sum(1 for _ in self._repository.storage.list(layout.INDEX)) + len(self._table.packs()))
+        self._object(len(self._repository.index_names()) + len(self._table.packs()))
         for error in damaged:
             self._note(error.name, _kind(error), error.message)
 
@@ -157,10 +165,15 @@ class _Check:
         name = layout.pack(known.name)
         try:
             data = memoryview(self._repository.storage.get(name))
-        except (NotFound, StorageError) as error:
+        except (NotFound, ShortRead) as error:
             self._condemn(known, self._note(name, _kind(error), error.message))
             return
-        self._report.bytes_read += len(data)
+        except StorageError as error:
+            self._repository.storage.stat(layout.DESCRIPTION)  # raises when the whole place is out of reach
+            self._condemn(known, self._note(name, CORRUPT, error.message))
+            return
+        with self._lock:
+            self._report.bytes_read += len(data)
         self._progress.advance(items=1, read=len(data))
         intact = crypto.sha256(data) == known.name
         damage = None if intact else self._note(name, CORRUPT, "The pack's bytes do not fit its name.")
@@ -260,9 +273,10 @@ class _Check:
     def _condemn_blob(self, location: Location, damage: Damage) -> None:
         """A bad copy hits nobody while another pack has a good one."""
         id = location.entry.id
-        self._bad_copies.add((id, location.pack.name))
-        if all((id, other.pack.name) in self._bad_copies for other in self._table.find_all(id)):
-            self._bad_blobs[id] = damage
+        with self._lock:
+            self._bad_copies.add((id, location.pack.name))
+            if all((id, other.pack.name) in self._bad_copies for other in self._table.find_all(id)):
+                self._bad_blobs[id] = damage
 
     def _hit(self, damage: Damage, backup: str, path: str) -> None:
         damage.backups.add(backup)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
-from engine.errors import AlreadyExists, Corrupt, EngineError, StorageError
+from engine import crypto
+from engine.errors import AlreadyExists, Corrupt, EngineError, StorageError, Unavailable
 from engine.repository import layout
 from engine.repository.index import IndexTable
 from engine.repository.pack import PackInfo
@@ -48,6 +49,7 @@ class Copy:
         self.session = session
         self.table = IndexTable(repository.keyring)
         self.error: EngineError | None = None
+        self._marked: set[bytes] = set()
         self._unindexed: list[PackInfo] = []
         self._packs: Queue[SealedPack | None] = Queue(_WAITING_PACKS)
         self._thread = threading.Thread(target=self._upload, name=f"upload {name}", daemon=True)
@@ -56,14 +58,23 @@ class Copy:
         """Announce the writer, then learn what may be referred to: packs that are listed and in no mark."""
         try:
             self.session.start()
-            marked = self.repository.marked_packs()
-            sections = list(self.repository.read_sections())
+            self._marked = self.repository.marked_packs()
             present = self.repository.list_packs()
-            usable = {i.name for i in sections if present.get(i.name) == i.size and i.name not in marked}
-            self.table.load(sections, usable=usable)
+            self.table.load(self._usable_sections(present))
         except EngineError as error:
             self.error = error
         self._thread.start()
+
+    def _usable_sections(self, present: dict[bytes, int]) -> Iterator[PackInfo]:
+        """What may be referred to. A damaged index object is passed over, which costs room and nothing else."""
+        for name in self.repository.index_names():
+            try:
+                sections = self.repository.read_index(name)
+            except Corrupt:
+                continue
+            for info in sections:
+                if present.get(info.name) == info.size and info.name not in self._marked:
+                    yield info
 
     @property
     def is_alive(self) -> bool:
@@ -85,9 +96,10 @@ class Copy:
             self._unindexed = []
 
     def finish(self) -> None:
-        """Wait until every pack is confirmed and indexed."""
-        self._packs.put(None)
-        self._thread.join()
+        """Wait until every pack is confirmed and indexed. May be called again, to no effect."""
+        if self._thread.is_alive():
+            self._packs.put(None)
+            self._thread.join()
 
     def fail(self, error: EngineError) -> None:
         """Take this destination out of the run."""
@@ -112,8 +124,13 @@ class Copy:
 
     def _put(self, info: PackInfo, data: bytes | Path) -> None:
         storage, name = self.repository.storage, layout.pack(info.name)
-        with suppress(AlreadyExists):
+        if info.name in self._marked:
+            raise Unavailable(f"{name} is about to be deleted at {self.name}.", hint="Try again after its clean-up.")
+        try:
             storage.put(name, data)
+        except AlreadyExists:
+            if crypto.sha256(storage.get(name)) != info.name:
+                raise Corrupt(f"{name} is at {self.name} already, and damaged.", name=name) from None
         if storage.stat(name).size != info.size:
             raise Corrupt(f"{name} arrived at {self.name} with another size.", name=name)
         self.table.add(info)

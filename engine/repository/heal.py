@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine import crypto
-from engine.errors import Corrupt
+from engine.errors import Corrupt, NotFound, RepositoryError
 from engine.ids import new_id
 from engine.model.manifest import Manifest
 from engine.progress import Progress
@@ -40,9 +40,15 @@ def missed_points(source: Repository, target: Repository, config_id: str | None)
     if not lacking:
         return []
     lacking -= target.removed_ids()
-    found = [source.read_manifest(identity).manifest for identity in lacking]
-    wanted = [manifest for manifest in found if config_id in (None, manifest.config_id)]
-    return sorted(wanted, key=lambda manifest: (manifest.config_id, manifest.sequence))
+    found = []
+    for identity in lacking:
+        try:
+            manifest = source.read_manifest(identity).manifest
+        except (RepositoryError, NotFound):
+            continue  # one damaged restore point must not keep the others from being copied; verify reports it
+        if config_id in (None, manifest.config_id):
+            found.append(manifest)
+    return sorted(found, key=lambda manifest: (manifest.config_id, manifest.sequence))
 
 
 def sync(source: Repository, name: str, target: Repository, *, clock: Clock, progress: Progress) -> CaughtUp:

@@ -1,8 +1,9 @@
-"""Which blob lies where: index objects (docs/format.md, 7) and the sorted table in memory, about 52 bytes a blob."""
+"""Which blob lies where: index objects (docs/format.md, 7), and a sorted table of 52 bytes a blob in memory."""
 
 from __future__ import annotations
 
 import struct
+import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,12 +78,13 @@ class IndexTable:
         self._sorted = _Records(b"")
         self._recent: dict[bytes, bytes] = {}
         self._places: list[array[int]] | None = None
+        self._lock = threading.Lock()
 
-    def load(self, sections: Iterable[PackInfo], *, usable: set[bytes] | None = None) -> None:
-        """Take in sections; with `usable`, only those of packs with these names."""
+    def load(self, sections: Iterable[PackInfo]) -> None:
+        """Take in sections."""
         records: list[bytes] = []
         for info in sections:
-            if info.name not in self._numbers and (usable is None or info.name in usable):
+            if info.name not in self._numbers:
                 records.extend(self._register(info))
         records.extend(self._sorted)
         records.sort()
@@ -115,12 +117,17 @@ class IndexTable:
 
     def of_pack(self, wanted: Pack) -> Iterator[Location]:
         """The blobs of one pack among those that were loaded, in no order."""
-        if self._places is None:
-            self._places = [array("I") for _ in self._packs]
-            for place, record in enumerate(self._sorted):
-                self._places[_RECORD.unpack(record)[-1]].append(place)
-        for place in self._places[self._numbers[wanted.name]]:
+        for place in self._by_pack()[self._numbers[wanted.name]]:
             yield self._location(self._sorted[place])
+
+    def _by_pack(self) -> list[array[int]]:
+        with self._lock:
+            if self._places is None:
+                places = [array("I") for _ in self._packs]
+                for place, record in enumerate(self._sorted):
+                    places[_RECORD.unpack(record)[-1]].append(place)
+                self._places = places
+            return self._places
 
     def packs(self) -> Sequence[Pack]:
         """All packs that were taken in."""

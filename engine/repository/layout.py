@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+
+from engine.storage.base import Item
+
+ID_BYTES, HASH_BYTES = 16, 32
+_HEX = re.compile("[0-9a-f]+")
 DESCRIPTION = "holdfast.json"
 KEYS, PACKS, INDEX, MANIFESTS = "keys/", "packs/", "index/", "manifests/"
 HEADS, TOMBSTONES, SESSIONS, MARKS = "heads/", "tombstones/", "sessions/", "marks/"
@@ -37,6 +44,14 @@ def session(identity: bytes, count: int) -> str:
 def fence(session_identity: bytes) -> str:
     """The fence of a session."""
     return FENCES + session_identity.hex()
+
+
+def named(items: Iterable[Item], length: int) -> Iterator[tuple[Item, bytes]]:
+    """Objects with the identity or hash of `length` bytes that they are named by; what is not ours is passed over."""
+    for item in items:
+        digits = item.name.rsplit("/", 1)[-1].split(".")[0]
+        if len(digits) == 2 * length and _HEX.fullmatch(digits):
+            yield item, bytes.fromhex(digits)
 
 
 def last_part(name: str) -> bytes:

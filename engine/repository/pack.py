@@ -58,7 +58,7 @@ class OpenPack:
         self.header = box.new_header(keyring, box.PACK_MAGIC, kind, suite)
         self.path = folder / random_bytes(16).hex()
         try:
-            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - closed by finish or abandon
+            self._file = open(self.path, "xb", buffering=0, opener=_private)  # noqa: SIM115 - see finish, abandon
         except OSError as error:
             raise _unusable(self.path, error) from error
         self._hash = hashlib.sha256()
@@ -104,6 +104,10 @@ class OpenPack:
             raise _unusable(self.path, error) from error
         self._hash.update(data)
         self.size += len(data)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _unusable(path: Path, error: OSError) -> Unavailable:

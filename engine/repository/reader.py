@@ -189,9 +189,9 @@ def load_sections(repository: Repository, *, damage: list[Corrupt]) -> list[Pack
     Damaged and missing objects are added to `damage`."""
     sections: list[PackInfo] = []
     present = repository.list_packs()
-    for item in repository.storage.list(layout.INDEX):
+    for index_name in repository.index_names():
         try:
-            sections.extend(repository.read_index(item.name))
+            sections.extend(repository.read_index(index_name))
         except Corrupt as error:
             damage.append(error)
     damage.extend(_absent(info, present) for info in sections if present.get(info.name) != info.size)

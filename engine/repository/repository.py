@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgpack
 
 from engine import chunker, crypto
 from engine import keyring as keys
-from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, WrongKey
+from engine.errors import AlreadyExists, Corrupt, NotARepository, NotFound, WrongKey
 from engine.ids import new_id
 from engine.keyring import Keyring
 from engine.model import manifest as manifests
@@ -53,10 +53,9 @@ class Repository:
         """For people."""
         return self.storage.describe()
 
-    def read_sections(self) -> Iterator[PackInfo]:
-        """The sections of every index object. Raises Corrupt for a damaged one."""
-        for item in self.storage.list(layout.INDEX):
-            yield from self.read_index(item.name)
+    def index_names(self) -> list[str]:
+        """The index objects."""
+        return [item.name for item, _ in layout.named(self.storage.list(layout.INDEX), layout.HASH_BYTES)]
 
     def read_index(self, name: str) -> list[PackInfo]:
         """The sections of one index object; none when it was replaced meanwhile."""
@@ -74,19 +73,26 @@ class Repository:
 
     def list_packs(self) -> dict[bytes, int]:
         """Names and sizes in bytes of the packs that exist."""
-        return {layout.last_part(item.name): item.size for item in self.storage.list(layout.PACKS)}
+        return {name: item.size for item, name in layout.named(self.storage.list(layout.PACKS), layout.HASH_BYTES)}
 
     def marked_packs(self) -> set[bytes]:
         """Packs that some pruner is about to delete: not to be referred to any more. Raises Corrupt."""
         marked: set[bytes] = set()
-        for item in self.storage.list(layout.MARKS):
-            plain = box.open_box(self.keyring, box.MARK, self.storage.get(item.name), item.name)
+        for item, _ in layout.named(self.storage.list(layout.MARKS), layout.ID_BYTES):
+            try:
+                plain = box.open_box(self.keyring, box.MARK, self.storage.get(item.name), item.name)
+            except NotFound:
+                continue  # its pruner is done
             marked.update(msgpack.unpackb(plain)["packs"])
         return marked
 
     def manifest_ids(self) -> list[bytes]:
         """Identities of all restore points here."""
-        return [layout.last_part(item.name) for item in self.storage.list(layout.MANIFESTS)]
+        return [identity for _, identity in layout.named(self.storage.list(layout.MANIFESTS), layout.ID_BYTES)]
+
+    def fenced_sessions(self) -> set[bytes]:
+        """Sessions that lost their rights: what they committed may lack packs."""
+        return {identity for _, identity in layout.named(self.storage.list(layout.FENCES), layout.ID_BYTES)}
 
     def removed_ids(self) -> set[bytes]:
         """Restore points that were removed here lawfully, from their tombstones. Raises Corrupt."""
@@ -133,14 +139,25 @@ class Repository:
 
     def read_head(self, config_id: str) -> Head | None:
         """The head of a configuration, None when it has none here. Raises Corrupt."""
-        name = self._head_name(config_id)
         try:
-            raw: dict[str, Any] = msgpack.unpackb(box.open_box(self.keyring, box.HEAD, self.storage.get(name), name))
+            return self.open_head(self._head_name(config_id))
         except NotFound:
             return None
-        if raw["configId"] != config_id:
+
+    def open_head(self, name: str) -> Head:
+        """The head in an object. Raises NotFound, Corrupt."""
+        raw: dict[str, Any] = msgpack.unpackb(box.open_box(self.keyring, box.HEAD, self.storage.get(name), name))
+        if self._head_name(raw["configId"]) != name:
             raise Corrupt(f"{name} belongs to another configuration.", name=name)
-        return Head(config_id, raw["sequence"], raw["manifest"], raw["hash"], tuple(raw["missing"]))
+        return Head(raw["configId"], raw["sequence"], raw["manifest"], raw["hash"], tuple(raw["missing"]))
+
+    def has_head(self, config_id: str) -> bool:
+        """Whether there is a head of this configuration, readable or not."""
+        try:
+            self.storage.stat(self._head_name(config_id))
+        except NotFound:
+            return False
+        return True
 
     def _head_name(self, config_id: str) -> str:
         return layout.head(crypto.keyed_hash(self.keyring.head_key, config_id.encode()))
@@ -200,8 +217,9 @@ def open_repository(
             hint="Is the right disk mounted? If this is meant, remove the destination and add it again.",
         )
     description = keys.read_checksummed(layout.DESCRIPTION, storage.get(layout.DESCRIPTION))
-    mac = description.pop("mac", "")
-    if not hmac.compare_digest(mac, crypto.keyed_hash(keyring.description_key, keys.canonical(description)).hex()):
+    mac = str(description.pop("mac", "")).encode()
+    expected_mac = crypto.keyed_hash(keyring.description_key, keys.canonical(description)).hex().encode()
+    if not hmac.compare_digest(mac, expected_mac):
         raise WrongKey(f"{storage.describe()} was not written with this installation's keys.")
     return Repository(storage, keyring, identity, suite=suite)
 
@@ -249,8 +267,3 @@ def _require_empty(storage: Storage) -> None:
                 f"{storage.describe()} is not empty and holds no repository of ours ({item.name}).",
                 hint="Choose an empty folder.",
             )
-
-
-def is_damage(error: EngineError) -> bool:
-    """Whether an error tells of damaged or missing objects rather than of an unreachable place."""
-    return isinstance(error, (Corrupt, NotFound))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 SEGMENT_BYTES = 8 << 20
 SEGMENTS = 5
@@ -39,12 +40,19 @@ class SegmentPool:
         self._free: SimpleQueue[Segment] = SimpleQueue()
         self._made = 0
 
-    def take(self) -> Segment:
-        """A segment, held once by the caller. Segments are made only when they are first needed."""
+    def take(self, look: Callable[[], None]) -> Segment:
+        """A segment, held once by the caller; made when it is first needed. `look` is called while none is free."""
         if self._made < SEGMENTS and self._free.empty():
             self._made += 1
             segment = Segment(self._free)
         else:
-            segment = self._free.get()
+            segment = self._wait(look)
         segment.hold()
         return segment
+
+    def _wait(self, look: Callable[[], None]) -> Segment:
+        while True:
+            try:
+                return self._free.get(timeout=1)
+            except Empty:
+                look()

@@ -35,6 +35,7 @@ class Session:
         self._clock = clock
         self._started_at = clock()
         self._count = 0
+        self._markers: set[str] = set()
         self._renew_after = renew_after
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="session", daemon=True)
@@ -57,18 +58,23 @@ class Session:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        with suppress(StorageError):
-            self._repository.storage.delete(layout.session(self.identity, self._count))
+        self._remove(self._markers)
 
     def _renew(self) -> None:
         while not self._ended.wait(self._renew_after.total_seconds()):
+            older = set(self._markers)
+            self._count += 1
             try:
-                old = layout.session(self.identity, self._count)
-                self._count += 1
                 self._mark()
-                self._repository.storage.delete(old)
             except StorageError:
                 continue  # the next renewal tries again; should all fail, the fence decides at the end of the run
+            self._remove(older)
+
+    def _remove(self, markers: set[str]) -> None:
+        for name in sorted(markers):
+            with suppress(StorageError):
+                self._repository.storage.delete(name)
+                self._markers.discard(name)
 
     def _mark(self) -> None:
         plain = msgpack.packb(
@@ -81,4 +87,6 @@ class Session:
             }
         )
         sealed = box.seal_box(self._repository.keyring, box.SESSION, plain, self._repository.suite)
-        self._repository.storage.put(layout.session(self.identity, self._count), sealed)
+        name = layout.session(self.identity, self._count)
+        self._markers.add(name)  # before it is there: also a marker whose writing failed half-way is removed
+        self._repository.storage.put(name, sealed)

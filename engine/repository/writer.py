@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from queue import Queue
+from queue import Full, Queue
 from typing import Any
 
 from engine import chunker, compress, crypto
@@ -30,6 +31,7 @@ _BUNDLE_MASK = 7
 _TAIL_BYTES, _TAIL_LENGTH = 64, 8
 _INLINE_ENTRIES, _LIST_ENTRIES, _LIST_MASK = 1024, 16_384, 4095
 _WAITING_TASKS = 16
+_LOOK_SECONDS = 0.002
 _THREADS = os.cpu_count() or 1
 
 
@@ -129,7 +131,7 @@ class Writer:
                 for offset, length in pieces:
                     self._send_chunk(pending, segment, start + offset, length)
                 if not at_end:
-                    fresh = self._pool.take()
+                    fresh = self._pool.take(self._progress.checkpoint)
                     fresh.view[:rest] = segment.view[end - rest : end]
                     segment.release()
                     segment, start, end = fresh, 0, rest
@@ -168,7 +170,7 @@ class Writer:
         while not pending.is_ready:
             self.check()
             self._progress.checkpoint()
-            threading.Event().wait(0.002)
+            time.sleep(_LOOK_SECONDS)
 
     def check(self) -> None:
         """Raises when the run cannot succeed any more: a worker failed, or the last destination did."""
@@ -191,13 +193,15 @@ class Writer:
 
     def abort(self) -> None:
         """Stop all threads and remove what lies in the spool."""
-        self._error = self._error or EngineError("The run was given up.")
+        given_up = EngineError("The run was given up.")
+        self._error = self._error or given_up
+        for copy in self._copies:
+            copy.fail(given_up)  # first: what waits to be uploaded must not keep the workers waiting
         self._stop()
         for open_packs in self._open_packs.values():
             for open_pack in open_packs:
                 open_pack.abandon()
         for copy in self._copies:
-            copy.fail(EngineError("The run was given up."))
             copy.finish()
 
     def _stop(self) -> None:
@@ -214,11 +218,11 @@ class Writer:
         if self._segment is not None:
             self._segment.release()
             self._segment = None
-        return self._pool.take(), 0
+        return self._pool.take(self._progress.checkpoint), 0
 
     def _send(self, task: tuple[Any, ...]) -> None:
         self.check()
-        self._tasks.put(task)
+        self._put(task)
 
     def _send_chunk(self, pending: PendingChunks, segment: Segment, start: int, length: int) -> None:
         with self._lock:
@@ -227,8 +231,17 @@ class Writer:
         pending.entries.append(None)
         segment.hold()
         view = segment.view[start : start + length]
-        self._tasks.put((self._store_chunk, view, segment, pending, len(pending.entries) - 1))
+        self._put((self._store_chunk, view, segment, pending, len(pending.entries) - 1))
         self.check()
+
+    def _put(self, task: tuple[Any, ...]) -> None:
+        """Hand a task to the workers; while they are behind, look whether to stop."""
+        while True:
+            try:
+                self._tasks.put(task, timeout=1)
+                return
+            except Full:
+                self._progress.checkpoint()
 
     def _work(self) -> None:
         tools = compress.Compressor(self._codec), compress.Decompressor()

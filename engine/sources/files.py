@@ -20,7 +20,7 @@ from engine.progress import Progress
 TITLE = "Folder"
 _CACHE_TAG, _CACHE_SIGNATURE = b"CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55"
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# Ancestors that keep their descriptor; those above are reached again through "..".
+# Ancestors that keep their descriptor; those above are reached again from the top.
 _OPEN_ANCESTORS = 128
 _BLOCK_BYTES = 512
 _FRONT_BYTES = 256 << 10
@@ -94,7 +94,7 @@ class FilesSource:
         levels = [_Level(self.root, descriptor, (status.st_dev, status.st_ino), iter(()))]
         try:
             levels[0].names = _names(descriptor)
-            yield Enter(_with_attributes(_node(b"", status), descriptor))
+            yield Enter(_with_attributes(_node(b"", status), levels[0], progress))
             while levels:
                 yield from self._step(levels, status.st_dev, excluded, progress)
         finally:
@@ -123,8 +123,7 @@ class FilesSource:
             if not is_directory:
                 yield _found(name, status, level.descriptor, path)
             elif (below := self._descend(levels, name, path, status, progress)) is not None:
-                assert below.descriptor is not None
-                yield Enter(_with_attributes(_node(name, status), below.descriptor))
+                yield Enter(_with_attributes(_node(name, status), below, progress))
                 if self.config.one_file_system and status.st_dev != device:
                     below.names = iter(())
                 levels.append(below)
@@ -280,8 +279,13 @@ def _found(name: bytes, status: os.stat_result, directory: int, path: bytes) -> 
     return Found(node, directory, path, None)
 
 
-def _with_attributes(node: Node, descriptor: int) -> Node:
-    attributes = metadata.read_attributes(descriptor)
+def _with_attributes(node: Node, level: _Level, progress: Progress) -> Node:
+    assert level.descriptor is not None
+    try:
+        attributes = metadata.read_attributes(level.descriptor)
+    except OSError as error:
+        progress.problem("attribute", _shown(level.path), f"its attributes were not stored: {reason(error)}")
+        return node
     return node._replace(extras={"x": attributes}) if attributes else node
 
 

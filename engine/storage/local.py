@@ -191,7 +191,11 @@ class LocalStorage:
         """A second link to our file on the same file system, which saves copying it; None where that cannot be."""
         descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink > 1:
+                # Another destination on this disk has it: two copies must not be the same blocks.
+                os.close(descriptor)
+                return None
             os.link(data, staged)
         except OSError:
             os.close(descriptor)
@@ -252,12 +256,15 @@ def _sync_folder(path: Path) -> None:
 
 
 def _remove_unlocked(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # gone, or nothing of ours
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
-    except (BlockingIOError, FileNotFoundError):
-        return
+    except OSError:
+        return  # somebody is at work with it, or it is gone
     finally:
         os.close(descriptor)
 

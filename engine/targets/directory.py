@@ -38,6 +38,7 @@ class OpenFile:
     node: Node
     folder: Folder
     missing: int
+    writers: int = 0
     descriptor: int = -1
     failed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -138,13 +139,18 @@ class DirectoryTarget:
         """Give up a file and remove what is there of it: a half file is worse than none."""
         with file.lock:
             already, file.failed = file.failed, True
-            descriptor, file.descriptor = file.descriptor, -1
-        if descriptor >= 0:
-            self._close(descriptor)
-            with suppress(OSError):
-                os.unlink(file.node.name, dir_fd=file.folder.descriptor)
+            self._give_up(file)
         if not already:
             self.lose(file.path, error)
+
+    def _give_up(self, file: OpenFile) -> None:
+        """Close and remove a failed file when nobody writes to it any more; the file's lock is held."""
+        if file.writers or file.descriptor < 0:
+            return
+        descriptor, file.descriptor = file.descriptor, -1
+        self._close(descriptor)
+        with suppress(OSError):
+            os.unlink(file.node.name, dir_fd=file.folder.descriptor)
 
     def lose(self, path: bytes, error: OSError | EngineError) -> None:
         """Count an item that cannot be restored. Raises TargetError when the disk itself has failed."""
@@ -180,17 +186,28 @@ class DirectoryTarget:
             if file.failed:
                 return
             self._open(file)
-        rest = memoryview(part)
-        while rest:
-            rest = rest[os.pwrite(file.descriptor, rest, offset + len(part) - len(rest)) :]
-        if os.pread(file.descriptor, len(part), offset) != part:
-            raise OSError(errno.EIO, "what was written reads back differently")
-        with file.lock:
-            file.missing -= len(part)
-            last = not file.missing
-        if last:
+            file.writers += 1
+        try:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.pwrite(file.descriptor, rest, offset + len(part) - len(rest)) :]
+            if os.pread(file.descriptor, len(part), offset) != part:
+                raise OSError(errno.EIO, "what was written reads back differently")
+        except BaseException:
+            self._written(file, 0)
+            raise
+        if self._written(file, len(part)):
             self._complete(file)
         self._progress.advance(read=len(part))
+
+    def _written(self, file: OpenFile, count: int) -> bool:
+        """One writer less and `count` bytes more; whether they were the last that the file lacked."""
+        with file.lock:
+            file.writers -= 1
+            file.missing -= count
+            if file.failed:
+                self._give_up(file)
+            return not file.missing and not file.failed
 
     def _open(self, file: OpenFile) -> None:
         if file.descriptor < 0:

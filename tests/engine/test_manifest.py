@@ -30,6 +30,7 @@ MANIFEST = Manifest(
     started_at=datetime(2026, 11, 23, 2, 0, 0, 123456, UTC),
     finished_at=datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
     type="full",
+    suite=1,
     parent=None,
     roots=(
         FilesRoot(b"/srv/\xff", NODE, 1, 10, {0: "root"}, {0: "root"}),

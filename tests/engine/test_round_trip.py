@@ -133,8 +133,11 @@ def test_data_that_shall_be_encrypted_never_leans_on_a_plain_copy(bench: Bench, 
     source.mkdir()
     (source / "secret").write_bytes(b"the same words, stored twice" * 20_000)
     bench.backup(source, suite=crypto.NONE, codec=compress.NONE)
-    sealed = bench.backup(source, suite=crypto.AES_256_GCM, parent=None)
+    sealed = bench.backup(source, suite=crypto.AES_256_GCM)
+    assert sealed.manifest.parent is None
     assert sealed.manifest.totals["bytesNew"] > 500_000
+    back = bench.backup(source, suite=crypto.NONE)
+    assert back.manifest.totals["filesUnchanged"] == 0
 
 
 def test_packs_are_named_by_their_bytes_and_nothing_of_the_source_is_readable(

@@ -147,12 +147,15 @@ def adopt(installation: Installation, destination: Destination, repository: Repo
     found = set(repository.manifest_ids())
     known = records.known_copies(installation, destination)
     new, unreadable = [], []
+    fenced = repository.fenced_sessions()
     for identity in found - known.keys():
         try:
             stored = repository.read_manifest(identity)
         except RepositoryError:
             unreadable.append(identity)
             continue
+        if stored.manifest.session in fenced:
+            continue  # its run failed, whatever it committed
         new.append(records.record(installation, stored.manifest, stored.hash, {destination.id: PRESENT}))
     back = [identity for identity, state in known.items() if state == LOST and identity in found]
     gone = [identity for identity, state in known.items() if state in (PRESENT, DAMAGED) and identity not in found]

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.compare import compare_folder
 from engine.errors import TargetError
+from engine.metadata import ATTRIBUTE_DIFFERS
 from engine.model.manifest import Manifest
 from engine.progress import Progress, Silent
 from engine.repository.reader import BlobReader
@@ -186,9 +187,8 @@ class _Restore:
         target = DirectoryTarget(folder, self._watch)
         self._restored = restore_folders(self._reader, self._manifest, target, only=part.only, progress=self._watch)
         if self._order.verify:
-            known = {path for _, path, _ in self._watch.problems}
             found = compare_folder(self._reader, self._manifest, folder, only=part.only, progress=self._watch)
-            self._differences = [(path, reason) for path, reason in found if path not in known]
+            self._differences = _unknown(found, self._watch.problems)
 
     def _error(self) -> Exception | None:
         if self._restored.lost:
@@ -232,6 +232,20 @@ class _Restore:
         }
 
 
+def _unknown(found: Sequence[tuple[str, str]], problems: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """The differences that the restore has not told as problems already."""
+    absent = {path for kind, path, _ in problems if kind in ("lost", "skipped")}
+    told = {(path, reason) for _, path, reason in problems}
+    marked = {path for kind, path, _ in problems if kind == "attribute"}
+    return [
+        (path, reason)
+        for path, reason in found
+        if path not in absent
+        and (path, reason) not in told
+        and not (path in marked and reason.startswith(ATTRIBUTE_DIFFERS))
+    ]
+
+
 def _typed(installation: Installation, order: Order, cwd: Path) -> Typed:
     return restore_plans.read_typed(order.targets, order.only, cwd=cwd, environment=installation.settings.environment)
 
@@ -270,13 +284,17 @@ def _staged(installation: Installation, target: Path, run: Run) -> Iterator[Path
     staging = target.parent / f"{STAGING}{run.public_id}"
     try:
         yield staging
-        staging.rename(target)
-    except OSError as error:
-        _remove(staging)
-        raise TargetError(f"{target} cannot be made: {error.strerror}.") from error
+        _take_name(staging, target)
     except BaseException:
         _remove(staging)
         raise
+
+
+def _take_name(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except OSError as error:
+        raise TargetError(f"{target} cannot be made: {error.strerror}.") from error
 
 
 def _sweep(installation: Installation, folder: Path) -> None:
