@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-QUIET_CPUS, QUIET_SECONDS, LOOK_SECONDS = 0.15, 30, 0.4
+QUIET_CPUS, QUIET_SECONDS, LOOK_SECONDS = 0.15, 10, 0.4
 SETTLE_SECONDS = 0.2  # for a server's process to end and be counted, when its client has just gone
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIBI = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
@@ -70,7 +70,7 @@ def run(command: Command, *, server: int = 0) -> Sample:
 
 
 def settle() -> None:
-    """Returns when what the last run left is written and others leave the machine alone, or after half a minute."""
+    """Returns when what the last run left is written and others leave the machine alone, or after ten seconds."""
     os.sync()
     end = time.monotonic() + QUIET_SECONDS
     while (before := _busy()) is not None and time.monotonic() < end:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine import crypto
 from engine.entries import Counts
-from engine.errors import Cancelled, Corrupt, EngineError, NotFound, RepositoryError, SourceError, Unavailable
+from engine.errors import (
+    Cancelled,
+    Corrupt,
+    EngineError,
+    NotFound,
+    RepositoryError,
+    SourceError,
+    StorageError,
+    Unavailable,
+)
 from engine.folder import FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
@@ -35,7 +45,8 @@ Clock = Callable[[], datetime]
 class Request:
     """What to back up under which name. `parent` is the restore point whose unchanged files are taken over;
     `known` is the newest restore point of the configuration that the caller remembers, `known_ids` are all restore
-    points that it has on record: only others are looked at to find what an interrupted run may have committed."""
+    points that it has on record: only others are looked at to find what an interrupted run may have committed.
+    `distrusted` names, for each destination, packs that a check found damaged: what they hold is stored again."""
 
     config_id: str
     config: dict[str, Any]
@@ -50,6 +61,7 @@ class Request:
     parent: bytes | None = None
     known: Head | None = None
     known_ids: Collection[bytes] = ()
+    distrusted: Mapping[str, Collection[bytes]] = field(default_factory=dict)
     min_copies: int = 1
 
 
@@ -109,7 +121,12 @@ def backup(
     watch = _Watch(progress)
     session = new_id()
     copies = [
-        Copy(name, repository, Session(repository, session, request.config_id, clock))
+        Copy(
+            name,
+            repository,
+            Session(repository, session, request.config_id, clock),
+            distrusted=request.distrusted.get(name, ()),
+        )
         for name, repository in destinations
     ]
     with scratch_folder(spool) as scratch, ExitStack() as cleanup:
@@ -129,7 +146,7 @@ def backup(
             writer.check()
             _catch_up(copies, request, watch)
             parent = _parent(copies, request)
-            roots, counts = _store(writer, request, parent, watch)
+            roots, counts = _store(writer, request, parent, _last(copies, request), watch)
             watch.phase("finish")
             writer.finish()
         except BaseException:
@@ -189,10 +206,55 @@ def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch) -> None:
                 watch.problem("destination", copy.name, f"still lacks earlier restore points: {error.message}")
 
 
+def _last(copies: Sequence[Copy], request: Request) -> Manifest | None:
+    """The newest restore point of the configuration, whatever its type: what is gone since then may be unmounted."""
+    newest = _newest(copies, request)
+    for copy in copies if newest else ():
+        if copy.is_alive and newest:
+            with suppress(RepositoryError, StorageError):
+                return copy.repository.read_manifest(newest.manifest).manifest
+    return None
+
+
+def _refuse_overlaps(folders: Sequence[FilesSource]) -> None:
+    """A folder that is stored twice could not be restored into one place."""
+    seen: list[bytes] = []
+    for folder in folders:
+        real = os.path.realpath(folder.root).rstrip(b"/") + b"/"
+        if real == b"/":
+            raise SourceError("The whole file system is no folder to back up.", hint="Name the folders that matter.")
+        for other in seen:
+            if real.startswith(other) or other.startswith(real):
+                raise SourceError(
+                    f"The folders {os.fsdecode(other.rstrip(b'/'))} and {folder.describe()} overlap.",
+                    hint="Name only the outer one.",
+                )
+        seen.append(real)
+
+
+def _refuse_sudden_emptiness(root: StreamRoot, last: Manifest | None) -> None:
+    """A database that had tables and has none now is more likely the wrong one than emptied on purpose."""
+    before = next(
+        (one for one in (last.roots if last else ()) if isinstance(one, StreamRoot) and one.name == root.name), None
+    )
+    if before is not None and before.facts.get("tables") and not root.facts.get("tables"):
+        raise SourceError(
+            f"The database {root.name} suddenly has no tables; it had {len(before.facts['tables'])} before.",
+            hint="Is it the right server? If it is meant to be empty, remove it from the configuration.",
+        )
+
+
 def _store(
-    writer: Writer, request: Request, parent: tuple[Manifest, BlobReader] | None, watch: _Watch
+    writer: Writer,
+    request: Request,
+    parent: tuple[Manifest, BlobReader] | None,
+    last: Manifest | None,
+    watch: _Watch,
 ) -> tuple[list[FilesRoot | StreamRoot], Counts]:
-    """All sources. Every snapshot is taken before anything is read; dumps come first, so that they are held briefly."""
+    """All sources. Every snapshot is taken before anything is read; dumps come first, so that they are held briefly.
+
+    `last` is the newest restore point of the configuration, against which sudden emptiness is judged."""
+    _refuse_overlaps(request.folders)
     roots: list[FilesRoot | StreamRoot] = []
     folders = FolderWriter(writer, watch, reader=parent[1] if parent else None)
     with ExitStack() as snapshots:
@@ -202,12 +264,20 @@ def _store(
             folder.probe()
         for source in request.streams:
             for entry in source.entries(watch):
-                roots.append(_store_stream(writer, entry, watch))
+                if any(root.name == entry.name for root in roots if isinstance(root, StreamRoot)):
+                    raise SourceError(
+                        f"Two databases of this backup are called {entry.name}.",
+                        hint="Name each database once, and back up databases of one name by two configurations.",
+                    )
+                root = _store_stream(writer, entry, watch)
+                _refuse_sudden_emptiness(root, last)
+                roots.append(root)
     before = {root.path: root for root in parent[0].roots if isinstance(root, FilesRoot)} if parent else {}
+    held = {root.path: root.files for root in last.roots if isinstance(root, FilesRoot)} if last else {}
     for folder in request.folders:
         earlier = before.get(folder.root)
         watch.phase(folder.describe(), expected=earlier.bytes if earlier else 0)
-        roots.append(folders.store(folder, earlier))
+        roots.append(folders.store(folder, earlier, held=held.get(folder.root, 0)))
     if request.folders and not request.streams and not folders.counts.total:
         raise SourceError(
             "There is nothing to back up: every folder of this backup is empty.", hint="Are their disks mounted?"

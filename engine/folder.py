@@ -50,8 +50,9 @@ class FolderWriter:
         self._uids: set[int] = set()
         self._gids: set[int] = set()
 
-    def store(self, source: FilesSource, parent: FilesRoot | None) -> FilesRoot:
-        """Everything below the folder. Raises SourceError when it cannot be read at all, or is suddenly empty."""
+    def store(self, source: FilesSource, parent: FilesRoot | None, *, held: int = 0) -> FilesRoot:
+        """Everything below the folder. Raises SourceError when it cannot be read at all, or is suddenly empty though it
+        held so many files before."""
         before, self.counts = self.counts, Counts()
         root: Directory | None = None
         try:
@@ -74,7 +75,7 @@ class FolderWriter:
         self._flush(0)
         assert root is not None
         counts, self.counts = self.counts, before
-        _refuse_sudden_emptiness(source, counts, parent, self._progress)
+        _refuse_sudden_emptiness(source, counts, held, self._progress)
         self._add_counts(counts)
         users, groups = _names(self._uids, self._gids)
         node = root.node._replace(content=b"".join(root.ids))
@@ -296,13 +297,13 @@ def _names(uids: set[int], gids: set[int]) -> tuple[dict[int, str], dict[int, st
     return users, groups
 
 
-def _refuse_sudden_emptiness(source: FilesSource, counts: Counts, parent: FilesRoot | None, progress: Progress) -> None:
+def _refuse_sudden_emptiness(source: FilesSource, counts: Counts, held: int, progress: Progress) -> None:
     """A folder that held files before and holds none now is more likely unmounted than emptied on purpose."""
     if counts.total:
         return
-    if parent is not None and parent.files:
+    if held:
         raise SourceError(
-            f"The folder {source.describe()} is suddenly empty; it held {parent.files} files before.",
+            f"The folder {source.describe()} is suddenly empty; it held {held} files before.",
             hint="Is its disk mounted? If it is meant to be empty, remove it from the configuration.",
         )
     progress.problem("folder", source.describe(), "is empty")

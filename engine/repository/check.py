@@ -106,10 +106,14 @@ class _Check:
         return self._report
 
     def _check_keys(self) -> None:
-        storage = self._repository.storage
+        storage, slots = self._repository.storage, 0
         for item in storage.list(layout.KEYS):
             self._object()
+            slots += 1
             self._try(item.name, lambda name=item.name: keyring.read_slot(name, storage.get(name)))  # type: ignore[misc]
+
+        if not slots:
+            self._note(layout.KEYS, MISSING, "No key slot is there: without this installation nothing here opens.")
 
     def _check_heads(self) -> None:
         for item in self._repository.storage.list(layout.HEADS):

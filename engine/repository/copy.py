@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
@@ -41,15 +41,20 @@ class SealedPack:
 
 
 class Copy:
-    """Puts packs to one destination in a thread of its own. A failure is kept in `error` and ends only this copy."""
+    """Puts packs to one destination in a thread of its own. A failure is kept in `error` and ends only this copy.
 
-    def __init__(self, name: str, repository: Repository, session: Session) -> None:
+    Packs in `distrusted` were found damaged: what they hold is stored again."""
+
+    def __init__(
+        self, name: str, repository: Repository, session: Session, *, distrusted: Collection[bytes] = ()
+    ) -> None:
         self.name = name
         self.repository = repository
         self.session = session
         self.table = IndexTable(repository.keyring)
         self.error: EngineError | None = None
         self._marked: set[bytes] = set()
+        self._distrusted = distrusted
         self._unindexed: list[PackInfo] = []
         self._packs: Queue[SealedPack | None] = Queue(_WAITING_PACKS)
         self._thread = threading.Thread(target=self._upload, name=f"upload {name}", daemon=True)
@@ -73,7 +78,8 @@ class Copy:
             except Corrupt:
                 continue
             for info in sections:
-                if present.get(info.name) == info.size and info.name not in self._marked:
+                is_sound = present.get(info.name) == info.size and info.name not in self._distrusted
+                if is_sound and info.name not in self._marked:
                     yield info
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -75,7 +76,8 @@ class FilesSource:
         self.config = config
         self._skip = skip
         self._skipped: set[tuple[int, int]] = set()
-        self.root = os.fsencode(os.path.abspath(Path(config.path).expanduser()))
+        # A path may begin with two slashes (POSIX); Linux means the same by it as by one.
+        self.root = b"/" + os.fsencode(os.path.abspath(Path(config.path).expanduser())).lstrip(b"/")
 
     def describe(self) -> str:
         """The folder's path."""
@@ -317,7 +319,10 @@ def _compile(config: Config) -> Callable[[str], bool] | None:
         return None
     from pathspec import GitIgnoreSpec  # most folders exclude nothing
 
-    return GitIgnoreSpec.from_lines(patterns).match_file
+    try:
+        return GitIgnoreSpec.from_lines(patterns).match_file
+    except (ValueError, re.error) as error:
+        raise SourceError(f"An exclude pattern of {config.path} is not valid: {error}.") from error
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -180,3 +180,9 @@ def test_a_blob_under_a_false_id_is_damage(bench: Bench, tmp_path: Path) -> None
     with pytest.raises(Corrupt, match="not what its id says"):
         open_reader(opened).read(claimed)
     assert [damage.object for damage in bench.check().errors] == [layout.pack(info.name)]
+
+
+def test_a_repository_without_its_key_slots_is_not_sound(bench: Bench) -> None:
+    for path in objects(bench, "keys"):
+        path.unlink()
+    assert [(damage.object, damage.kind) for damage in bench.check().errors] == [("keys/", "missing")]

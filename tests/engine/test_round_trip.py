@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine import compress, crypto
 from engine.errors import NotFound, SourceError, TargetError
 from engine.progress import Silent
+from engine.sources.files import Config, FilesSource
 from tests.support.repositories import Bench
 from tests.support.trees import make_tree, snapshot, write_file
 
@@ -215,8 +216,6 @@ def test_missing_and_suddenly_empty_folders_fail(bench: Bench, tmp_path: Path) -
 
 
 def test_excludes_and_caches_are_left_out(bench: Bench, tmp_path: Path) -> None:
-    from engine.sources.files import Config, FilesSource
-
     source = tmp_path / "source"
     (source / "cache").mkdir(parents=True)
     (source / "cache" / "CACHEDIR.TAG").write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
@@ -269,3 +268,35 @@ def test_a_thousand_levels(bench: Bench, tmp_path: Path) -> None:
     assert bench.check().errors == []
     # Python's own removal of trees recurses, and pytest's with it.
     subprocess.run(["rm", "-rf", source, tmp_path / "out"], check=True)
+
+
+def test_a_folder_that_is_suddenly_empty_fails_a_full_backup_too(bench: Bench, tmp_path: Path) -> None:
+    source, other = tmp_path / "source", tmp_path / "other"
+    for folder in (source, other):
+        folder.mkdir()
+        (folder / "file").write_bytes(b"x")
+    bench.backup(source, other, type="full", parent=None)
+    (source / "file").unlink()
+    with pytest.raises(SourceError, match="suddenly empty; it held 1 files"):
+        bench.backup(source, other, type="full", parent=None)
+    assert len(bench.manifests()) == 1
+
+
+@pytest.mark.parametrize("second", ["source", "source/below", "link"])
+def test_folders_that_overlap_are_refused(bench: Bench, tmp_path: Path, second: str) -> None:
+    (tmp_path / "source" / "below").mkdir(parents=True)
+    (tmp_path / "source" / "below" / "file").write_bytes(b"x")
+    os.symlink(tmp_path / "source", tmp_path / "link")
+    for pair in ((tmp_path / "source", tmp_path / second), (tmp_path / second, tmp_path / "source")):
+        with pytest.raises(SourceError, match="overlap"):
+            bench.backup(*pair)
+    with pytest.raises(SourceError, match="whole file system"):
+        bench.backup("/")
+    assert bench.manifests() == []
+
+
+def test_a_pattern_that_cannot_be_is_told(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"x")
+    with pytest.raises(SourceError, match="exclude pattern"):
+        bench.backup(folders=[FilesSource(Config(str(tmp_path / "source"), exclude=("[z-a]",)))])

@@ -127,3 +127,13 @@ def test_an_existing_file_is_never_replaced(bench: Bench, live: Path, tmp_path: 
     with pytest.raises(TargetError, match="exists already"):
         restore(bench, manifest, tmp_path / "mine")
     assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_database_that_is_suddenly_empty_fails(bench: Bench, live: Path) -> None:
+    bench.backup(streams=[source(live)], type="full", parent=None)
+    with closing(sqlite3.connect(live)) as database:
+        for name in ('"odd ""table"', "pairs"):
+            database.execute(f"DROP TABLE {name}")
+    with pytest.raises(SourceError, match="suddenly has no tables; it had 2 before"):
+        bench.backup(streams=[source(live)], type="full", parent=None)
+    assert len(bench.manifests()) == 1

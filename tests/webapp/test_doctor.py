@@ -231,6 +231,7 @@ def test_copies_that_are_damaged(installation: Installation) -> None:
     records.set_states(installation, place.destination, {identity: DAMAGED})
     assert bad(examine(installation)) == [
         ("error", "destination backups", "1 of its restore points are damaged."),
+        ("error", "backups of shop", "Not one of the 1 restore points is whole."),
     ]
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine import compress, crypto
 from engine.backup import Request, Result, backup
-from engine.errors import EngineError
+from engine.errors import AlreadyExists, EngineError
 from engine.ids import parse
 from engine.keyring import Keyring
 from engine.model.manifest import StreamRoot
 from engine.progress import Progress
+from engine.repository import layout
 from engine.repository.repository import Head, Repository
 from engine.spool import scratch_folder
 from engine.storage.local import LocalStorage
@@ -23,7 +25,18 @@ from webapp.models import Backup, Configuration, Destination, Run
 from webapp.models.backup import MISSED, PRESENT
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.schema.resolve import Resolved
-from webapp.services import configurations, destinations, parents, records, repositories, sources, unbuilt, work
+from webapp.services import (
+    configurations,
+    destinations,
+    keyrings,
+    parents,
+    records,
+    repositories,
+    sources,
+    unbuilt,
+    verifications,
+    work,
+)
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
 from webapp.services.parents import Parent
@@ -158,6 +171,7 @@ def _open_place(installation: Installation, place: _Place, keyring: Keyring, sui
         )
         if isinstance(repository.storage, LocalStorage):
             repository.storage.sweep()
+        _publish_slots(installation, repository)
         adopted = repositories.adopt(installation, place.destination, repository)
     except (EngineError, ServiceError) as error:
         place.error = error
@@ -165,6 +179,15 @@ def _open_place(installation: Installation, place: _Place, keyring: Keyring, sui
     place.repository = repository
     if adopted.new:
         tell(f"Found at {place.destination.name} and taken on record: {', '.join(adopted.new)}.")
+
+
+def _publish_slots(installation: Installation, repository: Repository) -> None:
+    """The key slots lie at every destination: without them, and without this home, nothing there could be opened."""
+    present = {item.name for item in repository.storage.list(layout.KEYS)}
+    for name, data in keyrings.local_slots(installation.settings).items():
+        if name not in present:
+            with suppress(AlreadyExists):
+                repository.storage.put(name, data)
 
 
 def _own_folders(places: list[_Place]) -> list[Path]:
@@ -191,6 +214,7 @@ def _request(
         parent=None if parent.backup is None else records.identity(parent.backup),
         known=None if newest is None else _head(newest),
         known_ids=records.known_ids(installation),
+        distrusted=verifications.damaged_packs(installation),
         min_copies=resolved.min_copies,
     )
 

@@ -28,7 +28,7 @@ from webapp.models.backup import DAMAGED, LOST
 from webapp.models.run import FAILED, INTERRUPTED
 from webapp.schema.defaults import DATABASE_VARIABLE
 from webapp.schema.resolve import Resolved
-from webapp.services import configurations, keyrings, repositories, restore_points, runs, unbuilt
+from webapp.services import configurations, keyrings, records, repositories, restore_points, runs, unbuilt
 from webapp.services.restore_points import UNUSED, Place, Series
 from webapp.settings import Settings
 
@@ -240,13 +240,18 @@ def _backups(installation: Installation, configuration: Configuration, series: S
         level = WARNING if configuration.enabled else OK
         yield Finding(name, level, "There is no restore point.", again)
         return
-    age = _age(installation.clock() - series.newest_at)
-    due = _due(installation, configuration) if configuration.enabled else None
-    if due is not None and series.newest_at < due:
-        hint = f"{again} Does cron, or whatever shall start it, do so?"
-        yield Finding(name, WARNING, f"The newest of {series.count} restore points is {age} old: one is due.", hint)
+    usable = records.newest(installation, configuration.id, usable=True)
+    if usable is None:
+        said = f"Not one of the {series.count} restore points is whole."
+        yield Finding(name, ERROR, said, again)
         return
-    yield Finding(name, OK, f"The newest of {series.count} restore points is {age} old.")
+    age = _age(installation.clock() - usable.finished_at)
+    due = _due(installation, configuration) if configuration.enabled else None
+    if due is not None and usable.finished_at < due:
+        hint = f"{again} Does cron, or whatever shall start it, do so?"
+        yield Finding(name, WARNING, f"The newest whole restore point is {age} old: one is due.", hint)
+        return
+    yield Finding(name, OK, f"The newest whole one of {series.count} restore points is {age} old.")
 
 
 def _due(installation: Installation, configuration: Configuration) -> datetime | None:

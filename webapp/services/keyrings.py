@@ -39,7 +39,7 @@ def local_slots(settings: Settings) -> dict[str, bytes]:
     found = {}
     with suppress(FileNotFoundError):
         for path in sorted(keys_folder(settings).iterdir()):
-            if not path.name.startswith("."):
+            if path.is_file() and not path.name.startswith("."):
                 found[layout.KEYS + path.name] = path.read_bytes()
     return found
 

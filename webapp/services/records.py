@@ -21,6 +21,7 @@ from webapp.services import runs
 PREFIX = "bk"
 LATEST = "@latest"
 _CANDIDATES = 5
+_SHORTEST = 4
 _WITH_COPIES = selectinload(Backup.copies).selectinload(BackupCopy.destination)
 
 
@@ -100,11 +101,19 @@ def find(installation: Installation, text: str) -> Backup:
         config_id = text.removesuffix(LATEST)
         found = newest(installation, config_id, usable=True)
         if found is None:
+            damaged = newest(installation, config_id)
+            if damaged is not None:
+                raise NotFound(
+                    f"Every restore point of {config_id} is damaged or gone; the newest is {damaged.public_id}.",
+                    hint="Give its id to restore what is left of it.",
+                )
             raise NotFound(
                 f"There is no restore point of a configuration {config_id}.",
                 hint="`backup-cli list` shows the restore points.",
             )
         return found
+    if len(text.removeprefix(f"{PREFIX}_")) < _SHORTEST:
+        raise Invalid(f"{text!r} is too short for a restore point's id.", hint=f"Type at least {_SHORTEST} letters.")
     wanted = text if text.startswith(f"{PREFIX}_") else f"{PREFIX}_{text}"
     with installation.database.reading() as session:
         query = (

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from engine.compare import compare_folder
-from engine.errors import TargetError
+from engine.errors import EngineError, TargetError
 from engine.metadata import ATTRIBUTE_DIFFERS
 from engine.model.manifest import Manifest
 from engine.progress import Progress, Silent
 from engine.repository.reader import BlobReader
 from engine.restore import restore_folders
 from engine.spool import scratch_folder
+from engine.storage.local import LocalStorage
 from engine.targets.base import Restored
 from engine.targets.directory import DirectoryTarget
-from webapp.errors import Difference, NotFound
+from webapp.errors import Difference, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import FAILED, SUCCEEDED, WARNING
@@ -85,6 +86,8 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
         reader, manifest = repositories.reader_for(installation, backup, tell=tell)
         with closing(reader.repository.storage), scratch_folder(installation.settings.home / SPOOL) as scratch:
             made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
+            if made.folder is not None and not order.practice:
+                _refuse_own_places(installation, made.folder.target)
             _probe(installation, made, scratch)
             for part in made.left_out:
                 tell(f"Left out, since no --to is for it: {part}")
@@ -124,10 +127,15 @@ class _Restore:
 
     def carry_out(self) -> Ended:
         """Databases first: most of what can go wrong goes wrong there."""
-        for part in self._plan.databases:
-            self._restore_database(part)
-        if self._plan.folder is not None:
-            self._restore_folder(self._plan.folder)
+        try:
+            for part in self._plan.databases:
+                self._restore_database(part)
+            if self._plan.folder is not None:
+                self._restore_folder(self._plan.folder)
+        except BaseException:
+            for done in [] if self._order.practice else self._databases:
+                self._tell(f"The database {done['name']} was restored completely before that, and stays.")
+            raise
         error = self._error()
         state = FAILED if error else WARNING if self._watch.counters.problems else SUCCEEDED
         return Ended(state, self._document(), self._plan.backup.public_id, error)
@@ -248,6 +256,20 @@ def _unknown(found: Sequence[tuple[str, str]], problems: Sequence[tuple[str, str
 
 def _typed(installation: Installation, order: Order, cwd: Path) -> Typed:
     return restore_plans.read_typed(order.targets, order.only, cwd=cwd, environment=installation.settings.environment)
+
+
+def _refuse_own_places(installation: Installation, target: Path) -> None:
+    """What is restored into a repository or the home would be taken for a part of it."""
+    own = [installation.settings.home]
+    for destination in repositories.used_destinations(installation):
+        with suppress(EngineError, ServiceError):
+            storage = repositories.open_storage(installation, destination)
+            if isinstance(storage, LocalStorage):
+                own.append(storage.root)
+    real = target.resolve()
+    for place in (path.resolve() for path in own):
+        if real == place or place in real.parents:
+            raise Invalid(f"{target} lies inside of {place}, which Holdfast keeps.", hint="Restore to another place.")
 
 
 def _probe(installation: Installation, made: Plan, scratch: Path) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from engine.errors import EngineError, NotARepository, WrongKey
 from engine.progress import Progress
 from engine.repository import layout
-from engine.repository.check import CheckReport, check
+from engine.repository.check import CORRUPT, TRUNCATED, WRONG_KEY, CheckReport, check
 from engine.repository.repository import Repository
 from webapp.errors import Difference, NotFound, ServiceError
 from webapp.installation import Installation
@@ -28,6 +28,7 @@ from webapp.services.work import Ended, Finished
 
 MISSING, WRONG, DELETED, ROLLED_BACK = "missing", "wrong-key", "deleted", "rolled-back"
 WHOLE = 100
+_BAD_PACKS = (CORRUPT, TRUNCATED, WRONG_KEY)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,23 @@ def document(finished: Finished) -> dict[str, Any]:
     """The JSON of `verify`."""
     nothing = {"backupsChecked": 0, "objectsChecked": 0, "bytesRead": 0, "errors": []}
     return {"status": finished.run.state, **nothing, **(finished.run.result or {})}
+
+
+def damaged_packs(installation: Installation) -> dict[str, set[bytes]]:
+    """For each destination by name the packs that a verification once found damaged. They are not leant on again, even
+    if they read well by now: a disk that lies sometimes is no better."""
+    query = (
+        select(Destination.name, Verification.errors)
+        .join(Destination, Destination.id == Verification.destination_id)
+        .where(Verification.state == FOUND)
+    )
+    with installation.database.reading() as session:
+        rows = session.execute(query).all()
+    found: dict[str, set[bytes]] = {}
+    for name, errors in rows:
+        packs = {error["object"] for error in errors if error["kind"] in _BAD_PACKS}
+        found.setdefault(name, set()).update(layout.last_part(each) for each in packs if each.startswith(layout.PACKS))
+    return found
 
 
 def _chosen(installation: Installation, order: Order) -> list[Backup] | None:
@@ -221,6 +239,11 @@ def _ended(looks: list[_Look]) -> Ended:
         result,
         error=Difference(
             f"Damage was found: {len(errors)} objects, {hit} restore points are hit.",
-            hint="The restore points that are not named are sound. Keep the destination as it is and run a new backup.",
+            hint=(
+                "The restore points that are not named are sound. Keep the destination as it is and run a new backup, "
+                "which stores again what is damaged."
+                if hit
+                else "No restore point needs what is damaged: everything restores."
+            ),
         ),
     )
