@@ -112,8 +112,6 @@ def find(installation: Installation, text: str) -> Backup:
                 hint="`backup-cli list` shows the restore points.",
             )
         return found
-    if len(text.removeprefix(f"{PREFIX}_")) < _SHORTEST:
-        raise Invalid(f"{text!r} is too short for a restore point's id.", hint=f"Type at least {_SHORTEST} letters.")
     wanted = text if text.startswith(f"{PREFIX}_") else f"{PREFIX}_{text}"
     with installation.database.reading() as session:
         query = (
@@ -130,6 +128,8 @@ def find(installation: Installation, text: str) -> Backup:
     if len(exact) > 1:
         named = ", ".join(each.public_id for each in exact[:_CANDIDATES]) + (" …" if len(exact) > _CANDIDATES else "")
         raise Invalid(f"More than one restore point begins with {text}: {named}.", hint="Type more of the id.")
+    if len(text.removeprefix(f"{PREFIX}_")) < _SHORTEST:
+        raise Invalid(f"{text!r} is too short for a restore point's id.", hint=f"Type at least {_SHORTEST} letters.")
     return exact[0]
 
 
