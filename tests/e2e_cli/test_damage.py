@@ -22,7 +22,7 @@ def test_a_new_backup_stores_again_what_is_damaged(cli: CommandLine, tmp_path: P
     found = cli("verify", "--json", code=6).json
     assert [error["kind"] for error in found["errors"]] == ["corrupt"]
     made = cli("create", "--type", "files", "--json", env=env, code=0).json
-    assert made["bytes"]["new"] >= 3_000_000
+    assert made["bytes"]["new"] > 500_000  # what was in the damaged pack
     cli("verify", "--backup", made["backupId"], "--json", code=6)  # the bad pack is still there, and named
     outcome = cli("restore", "--backup", made["backupId"], "--to", str(tmp_path / "out"), "--verify", code=0)
     assert outcome.code == 0
