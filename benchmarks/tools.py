@@ -170,7 +170,7 @@ class Borg:
 
 
 class PgDump:
-    """PostgreSQL's own program in its custom format, compressed by itself, into a file; one dump, for it has no other."""
+    """PostgreSQL's own program in its custom format, which it compresses itself, into a file."""
 
     name = "pg_dump -Fc"
 
