@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import crypto
+from engine.brakes import refuse_overlaps, refuse_sudden_emptiness
 from engine.entries import Counts
 from engine.errors import (
     Cancelled,
@@ -216,34 +216,6 @@ def _last(copies: Sequence[Copy], request: Request) -> Manifest | None:
     return None
 
 
-def _refuse_overlaps(folders: Sequence[FilesSource]) -> None:
-    """A folder that is stored twice could not be restored into one place."""
-    seen: list[bytes] = []
-    for folder in folders:
-        real = os.path.realpath(folder.root).rstrip(b"/") + b"/"
-        if real == b"/":
-            raise SourceError("The whole file system is no folder to back up.", hint="Name the folders that matter.")
-        for other in seen:
-            if real.startswith(other) or other.startswith(real):
-                raise SourceError(
-                    f"The folders {os.fsdecode(other.rstrip(b'/'))} and {folder.describe()} overlap.",
-                    hint="Name only the outer one.",
-                )
-        seen.append(real)
-
-
-def _refuse_sudden_emptiness(root: StreamRoot, last: Manifest | None) -> None:
-    """A database that had tables and has none now is more likely the wrong one than emptied on purpose."""
-    before = next(
-        (one for one in (last.roots if last else ()) if isinstance(one, StreamRoot) and one.name == root.name), None
-    )
-    if before is not None and before.facts.get("tables") and not root.facts.get("tables"):
-        raise SourceError(
-            f"The database {root.name} suddenly has no tables; it had {len(before.facts['tables'])} before.",
-            hint="Is it the right server? If it is meant to be empty, remove it from the configuration.",
-        )
-
-
 def _store(
     writer: Writer,
     request: Request,
@@ -254,7 +226,7 @@ def _store(
     """All sources. Every snapshot is taken before anything is read; dumps come first, so that they are held briefly.
 
     `last` is the newest restore point of the configuration, against which sudden emptiness is judged."""
-    _refuse_overlaps(request.folders)
+    refuse_overlaps(request.folders)
     roots: list[FilesRoot | StreamRoot] = []
     folders = FolderWriter(writer, watch, reader=parent[1] if parent else None)
     with ExitStack() as snapshots:
@@ -270,7 +242,7 @@ def _store(
                         hint="Name each database once, and back up databases of one name by two configurations.",
                     )
                 root = _store_stream(writer, entry, watch)
-                _refuse_sudden_emptiness(root, last)
+                refuse_sudden_emptiness(root, last)
                 roots.append(root)
     before = {root.path: root for root in parent[0].roots if isinstance(root, FilesRoot)} if parent else {}
     held = {root.path: root.files for root in last.roots if isinstance(root, FilesRoot)} if last else {}

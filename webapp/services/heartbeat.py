@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from engine.errors import Cancelled
 from engine.progress import Progress
+from webapp.errors import ServiceError
 from webapp.installation import Installation
 from webapp.services.runs import KEPT_PROBLEMS, Counters, beat
 
@@ -75,7 +78,7 @@ class Heartbeat:
         while not self._ended.wait(self._installation.heartbeat_seconds):
             try:
                 pulse = beat(self._installation, self._run_id, self.counters)
-            except Exception:  # noqa: BLE001 - whatever the database says: one missed beat is no end of a run
-                continue
+            except (ServiceError, SQLAlchemyError):
+                continue  # one missed beat is no end of a run
             self.lost = not pulse.alive
             self._cancelled = pulse.cancel_requested
