@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,19 +13,9 @@ from engine.model import tree
 from engine.model.tree import Node
 from engine.restore import restore_folders
 from engine.storage.local import LocalStorage
+from tests.support.disks import read_only, small_disk
 from tests.support.repositories import Bench
 from tests.support.trees import make_tree, snapshot, write_file
-
-
-@contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of a fixed size; needs root, as in CI."""
-    place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 @pytest.fixture
@@ -96,16 +83,6 @@ def test_a_destination_that_cannot_be_used(bench: Bench, tmp_path: Path, what: s
     with read_only(bench.place), pytest.raises(AccessDenied, match="may not be used"):
         bench.backup(source)
     assert bench.backup(source).is_complete
-
-
-@contextmanager
-def read_only(place: Path) -> Iterator[None]:
-    subprocess.run(["mount", "--bind", place, place], check=True)
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_destination_that_vanishes_is_never_made_anew(bench: Bench, tmp_path: Path) -> None:
