@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cli.output import visible
@@ -57,9 +58,14 @@ def report(error: Exception, door: Door) -> int:
         _trace(error, door)
     if door.json and not door.answered:
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in getattr(error, "faults", ())]
-        document = {"error": message, "hint": hint or None, "errors": faults}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        write_document(message, hint, faults)
     return exit_code(error)
+
+
+def write_document(message: str, hint: str = "", faults: Sequence[Mapping[str, str]] = ()) -> None:
+    """The one JSON document of a command that failed before it could answer."""
+    document = {"error": message, "hint": hint or None, "errors": list(faults)}
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
 
 
 def _words(error: Exception) -> tuple[str, str, list[str]]:

@@ -135,6 +135,9 @@ def _call(arguments: Sequence[str] | None, door: Door) -> int:
         return exits.USAGE
     except click.ClickException as error:
         error.show()
+        typed = sys.argv[1:] if arguments is None else arguments
+        if "--json" in typed:
+            exits.write_document(error.format_message())
         return exits.USAGE
     except click.exceptions.Exit as error:
         return error.exit_code

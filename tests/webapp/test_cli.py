@@ -217,3 +217,10 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_and_debug_shows_where(cli: C
     assert outcome.stderr.startswith("Error: ")
     assert "Traceback" not in outcome.stderr
     assert "Traceback" in cli("--debug", "list", "--runs", code=1).stderr
+
+
+@pytest.mark.parametrize("arguments", [["restore"], ["create", "--type", "odd"], ["list", "--limit", "x"], ["no-such"]])
+def test_wrong_usage_is_one_document_too(cli: CommandLine, arguments: list[str]) -> None:
+    outcome = cli(*arguments, "--json", code=2)
+    assert outcome.json["error"]
+    assert outcome.json["errors"] == []
