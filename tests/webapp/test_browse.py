@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import stat
@@ -226,7 +227,10 @@ def test_what_has_no_bytes_is_told_in_a_sentence(made: Made, name: str | bytes, 
 def test_bad_input_is_told_in_a_sentence(made: Made, arguments: list[str], code: int, words: str) -> None:
     outcome = made.shop.cli(*arguments, code=code)
     assert words in outcome.stderr
-    assert outcome.output == b""
+    if "--json" in arguments:
+        assert words in json.loads(outcome.output)["error"], "with --json stdout is one document, also of an error"
+    else:
+        assert outcome.output == b""
     assert "Traceback" not in outcome.stderr
 
 
