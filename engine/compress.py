@@ -27,13 +27,13 @@ class Compressor:
         self._codec = codec
         self._zstd = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=True, write_checksum=False)
 
-    def compress(self, plain: bytes | memoryview) -> tuple[int, bytes]:
-        """The codec used and the payload: the plain bytes themselves where compressing saves less than 3 %."""
+    def compress(self, plain: bytes | memoryview) -> tuple[int, bytes | memoryview]:
+        """The codec used and the payload: `plain` itself, not a copy, where compressing saves less than 3 %."""
         if self._codec != NONE:
             packed = self._pack(plain)
             if len(packed) < len(plain) * 0.97:
                 return self._codec, packed
-        return NONE, bytes(plain)
+        return NONE, plain
 
     def _pack(self, plain: bytes | memoryview) -> bytes:
         if self._codec == ZSTD:

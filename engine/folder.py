@@ -7,6 +7,7 @@ import os
 import pwd
 from collections import deque
 from contextlib import suppress
+from typing import Any
 
 from engine import metadata
 from engine.entries import Counts, Directory, Earlier, Entry, Unread, parts, same_file, taken_over
@@ -30,6 +31,7 @@ _AHEAD_FILES = 256
 _REPORT_FILES = 200
 # Entries of one directory that are kept before the first part of its tree is written.
 _LARGE_DIRECTORY = 16_384
+_CONTENT_FIELD = Node._fields.index("content")
 
 
 class FolderWriter:
@@ -43,7 +45,7 @@ class FolderWriter:
         self._waiting: deque[Directory] = deque()
         self._waiting_nodes = 0
         self._unread: list[Unread] = []
-        self._unreported = 0
+        self._unreported = self._unreported_bytes = 0
         self._linked: dict[tuple[int, int], tuple[Node, Pending]] = {}
         self._present_bundle = b""
         self.counts = Counts()
@@ -135,11 +137,12 @@ class FolderWriter:
             files.will_need(item.descriptor)
         for number, item in enumerate(unread):
             try:
-                with open(item.descriptor, "rb", buffering=0) as file:
-                    self._add_content(item, file.fileno())
+                self._add_content(item, item.descriptor)
             except BaseException:
                 self._unread = unread[number + 1 :]
                 raise
+            finally:
+                os.close(item.descriptor)
 
     def _add_content(self, item: Unread, file: int) -> None:
         found, node = item.found, item.found.node
@@ -171,26 +174,41 @@ class FolderWriter:
             self._report()
 
     def _report(self) -> None:
-        self._progress.advance(items=self._unreported)
-        self._unreported = 0
+        self._progress.advance(items=self._unreported, read=self._unreported_bytes)
+        self._unreported = self._unreported_bytes = 0
 
     def _read(self, found: Found, file: int) -> tuple[Node, Pending]:
-        """Hand the file's bytes to the writer. A file that changed meanwhile is stored as it was read, and reported."""
-        before = os.fstat(file)
-        extras = dict(found.node.extras or {})
+        """Hand the file's bytes to the writer. The usual small file, which is as the walk saw it, takes two calls."""
+        node = found.node
+        extras = self._extras(found, file)
+        if node.size <= SMALL_FILE_BYTES:
+            data = os.read(file, node.size + 1)
+            after = os.fstat(file)
+            if len(data) == node.size and _stamp(after) == (node.size, node.mtime) and after.st_ino == node.inode:
+                self._unreported_bytes += node.size
+                return node if extras == node.extras else node._replace(extras=extras), self._writer.add_small(data)
+            os.lseek(file, 0, os.SEEK_SET)
+        return self._read_watched(found, file, extras or {})
+
+    def _extras(self, found: Found, file: int) -> dict[str, Any] | None:
         try:
-            if attributes := metadata.read_attributes(file):
-                extras["x"] = attributes
+            attributes = metadata.read_attributes(file)
         except OSError as error:
             reason = f"its attributes were not stored: {files.reason(error)}"
             self._progress.problem("attribute", os.fsdecode(found.path), reason)
+            attributes = {}
+        return {**(found.node.extras or {}), "x": attributes} if attributes else found.node.extras
+
+    def _read_watched(self, found: Found, file: int, extras: dict[str, Any]) -> tuple[Node, Pending]:
+        """A file that is large or in motion. One that changes meanwhile is stored as it was read, and reported."""
+        before = os.fstat(file)
         pending: Pending
         if before.st_size <= SMALL_FILE_BYTES:
             data = os.read(file, before.st_size)
             length, pending = len(data), self._writer.add_small(data)
             self._progress.advance(read=length)
         elif holes := files.holes(file, before):
-            extras["h"] = holes
+            extras = {**extras, "h": holes}
             pending, length = self._read_extents(file, before.st_size, holes)
         else:
             pending, length = self._writer.add_stream(files.Extent(file, 0, before.st_size))
@@ -272,7 +290,7 @@ class FolderWriter:
             node = node._replace(content=what.content)
         elif what is not None:
             self._writer.wait(what)
-            node = node._replace(content=what.content)
+            node = Node._make((*node[:_CONTENT_FIELD], what.content, node.extras))  # twice as fast as _replace
         if node != before:
             directory.is_changed = True
         return node

@@ -26,6 +26,8 @@ _ENTRY = struct.Struct("<32sIIIBBBx")
 _BASE = struct.Struct("<32sI")
 _COUNT = struct.Struct("<I")
 TRAILER_BYTES = 12
+# Smaller blobs are gathered until they are worth a write and a hash, which both give up the interpreter's lock.
+_SMALL_BYTES, _GATHERED_BYTES = 64 << 10, 512 << 10
 _TRAILER = struct.Struct("<II4s")
 _END = b"HFEN"
 
@@ -63,6 +65,7 @@ class OpenPack:
             raise _unusable(self.path, error) from error
         self._hash = hashlib.sha256()
         self._entries: list[bytes] = []
+        self._sealed, self._opened, self._gathered = bytearray(), bytearray(), bytearray()
         self.size = 0
         self._write(self.header.raw)
 
@@ -71,15 +74,17 @@ class OpenPack:
         """No further blob fits."""
         return self.size >= FULL_BYTES or len(self._entries) >= MAX_BLOBS
 
-    def append(self, id: bytes, type: int, codec: int, plain_length: int, payload: bytes) -> int:
+    def append(self, id: bytes, type: int, codec: int, plain_length: int, payload: bytes | memoryview) -> int:
         """Seal a blob into the pack, having opened it again to prove that it can be. Returns its stored length."""
         bound = self.header.bound(self.size, type, codec, plain_length, id=id)
-        sealed = self.header.cipher.seal(payload, bound)
-        if self.header.cipher.open(sealed, bound) != payload:
-            raise Corrupt("A sealed blob did not open again.", hint="Check this machine's memory and processor.")
-        self._entries.append(_ENTRY.pack(id, self.size, len(sealed), plain_length, type, codec, 0))
-        self._write(sealed)
-        return len(sealed)
+        stored = self.header.cipher.seal_into(payload, bound, self._sealed)
+        with memoryview(self._sealed)[:stored] as sealed:
+            opened = self.header.cipher.open_into(sealed, bound, self._opened)
+            if opened != len(payload) or not self._opened.startswith(payload):
+                raise Corrupt("A sealed blob did not open again.", hint="Check this machine's memory and processor.")
+            self._entries.append(_ENTRY.pack(id, self.size, stored, plain_length, type, codec, 0))
+            self._write(sealed)
+        return stored
 
     def finish(self) -> PackInfo:
         """Write the directory and close the file, which is then the whole object."""
@@ -87,6 +92,7 @@ class OpenPack:
         bound = self.header.bound(self.size, DIRECTORY, compress.NONE, len(directory))
         sealed = self.header.sealing_cipher.seal(directory, bound)
         self._write(sealed + _TRAILER.pack(len(sealed), len(directory), _END))
+        self._flush()
         self._file.close()
         return PackInfo(self._hash.digest(), self.size, self.header.raw, directory)
 
@@ -95,7 +101,21 @@ class OpenPack:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
+        self.size += len(data)
+        if len(data) < _SMALL_BYTES:
+            self._gathered += data
+            if len(self._gathered) >= _GATHERED_BYTES:
+                self._flush()
+        else:
+            self._flush()
+            self._put(data)
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, bytearray()
+        self._put(gathered)
+
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         try:
             while view:
@@ -103,7 +123,6 @@ class OpenPack:
         except OSError as error:
             raise _unusable(self.path, error) from error
         self._hash.update(data)
-        self.size += len(data)
 
 
 def _private(path: str, flags: int) -> int:

@@ -80,6 +80,8 @@ class Writer:
         self._filled = 0
         self._bundle: list[tuple[bytes, Pending]] = []
         self._bundle_bytes = 0
+        self._blobs: list[tuple[bytes, int, bytes]] = []
+        self._blob_bytes = 0
         self._tasks: Queue[tuple[Any, ...] | None] = Queue(_WAITING_TASKS)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
@@ -145,8 +147,17 @@ class Writer:
         """A tree or list blob; its id is known at once."""
         id = crypto.keyed_hash(self._keyring.tree_key, plain)
         if not self.has(id):
-            self._send((self._store, id, type, plain))
+            self._blobs.append((id, type, plain))
+            self._blob_bytes += len(plain)
+            if self._blob_bytes >= _BUNDLE_MIN:
+                self._send_blobs()
         return id
+
+    def _send_blobs(self) -> None:
+        """Hand over the blobs that were gathered: one task for many small ones."""
+        if self._blobs:
+            self._send((self._store_all, self._blobs))
+            self._blobs, self._blob_bytes = [], 0
 
     def settle(self, pending: PendingChunks) -> Content:
         """The content of chunks that are all ready; long lists become blobs of their own."""
@@ -182,6 +193,7 @@ class Writer:
     def finish(self) -> None:
         """Every blob that was added is confirmed and indexed at each destination that is still alive."""
         self.close_bundle()
+        self._send_blobs()
         self._stop()
         self.check()
         for (_, copies), open_packs in self._open_packs.items():
@@ -277,6 +289,10 @@ class Writer:
             pending.settle((contents.BUNDLE, id, offset))
             offset += len(data)
 
+    def _store_all(self, tools: Any, blobs: list[tuple[bytes, int, bytes]]) -> None:
+        for id, type, plain in blobs:
+            self._store(tools, id, type, plain)
+
     def _store(self, tools: Any, id: bytes, type: int, plain: bytes | memoryview) -> None:
         """Compress, prove that it decompresses, and seal into a pack for all destinations that lack the blob."""
         if self._error is not None:
@@ -286,7 +302,8 @@ class Writer:
             return
         compressor, decompressor = tools
         codec, payload = compressor.compress(plain)
-        if codec and decompressor.decompress(codec, payload, len(plain)) != bytes(plain):
+        # Of equal length, so startswith compares all; unlike == it needs no copy of a view.
+        if codec and not decompressor.decompress(codec, payload, len(plain)).startswith(plain):
             raise Corrupt("A compressed blob did not decompress again.", hint="Check this machine's memory.")
         kind, suite = (box.DATA_PACK, self._suite) if type == pack.DATA else (box.TREE_PACK, self._suite or 1)
         open_pack = self._take(kind, suite, lacking)
