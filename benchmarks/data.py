@@ -17,6 +17,7 @@ RANDOM_SHARE = 0.4  # of the uploads' bytes: pictures, films, archives, which no
 RANDOM_SUFFIXES = ("jpg", "mp4", "zip", "pdf")
 SMALLEST, LARGEST = 4096, 64_000_000
 SMALL_FROM, SMALL_TO = 512, 8192
+TINY_FROM, TINY_TO = 200, 2000
 BLOCK = 4 << 20
 CHANGED_SHARE = 0.01
 MANY_FILES = 5000  # from here on a change rewrites whole files instead of parts of them
@@ -60,6 +61,20 @@ def small_files(count: int) -> list[Planned]:
             2_000_000 + number,
             "" if number % 10 < 3 else KINDS[number % len(KINDS)],
             rng.randint(SMALL_FROM, SMALL_TO),
+        )
+        for number in range(count)
+    ]
+
+
+def tiny_files(count: int) -> list[Planned]:
+    """`count` random files of 0.2 to 2 KB in up to 20,000 folders: a tree whose size is its number of files."""
+    rng = random.Random(404)
+    return [
+        Planned(
+            f"c{number % 100:02}/d{number // 100 % 200:03}/n{number:07}.dat",
+            3_000_000 + number,
+            "",
+            rng.randint(TINY_FROM, TINY_TO),
         )
         for number in range(count)
     ]

@@ -11,12 +11,13 @@ from benchmarks.measure import Command, CommandFailed, Sample
 from benchmarks.subjects import Subject
 from benchmarks.tools import Kept
 
-START, FIRST, UNCHANGED, CHANGED, RESTORE, VERIFY = PHASES = (
+START, FIRST, UNCHANGED, CHANGED, RESTORE, RECHECK, VERIFY = PHASES = (
     "start",
     "first backup",
     "unchanged",
     "1 % changed",
     "restore",
+    "restore, read back",
     "verify",
 )
 DISTURBED_CPUS = 0.25  # a run beside which others kept more processors busy than this is made again, if it can be
@@ -62,11 +63,12 @@ class _Round:
         self._each(FIRST, order, self._first)
         self._each(START, order, lambda name: self._least_disturbed(lambda: self._run(self._kept[name].start())))
         self._each(UNCHANGED, order, lambda name: self._least_disturbed(lambda: self._backup(name)))
-        if {CHANGED, RESTORE, VERIFY} & self._samples.keys():
+        if {CHANGED, RESTORE, RECHECK, VERIFY} & self._samples.keys():
             with self._subject.next_day():
                 # A second try would find nothing changed any more.
                 self._each(CHANGED, order, self._backup)
                 self._each(RESTORE, order, lambda name: self._least_disturbed(lambda: self._restore(name)))
+                self._each(RECHECK, order, lambda name: self._least_disturbed(lambda: self._restore(name, check=True)))
                 self._each(VERIFY, order, lambda name: self._least_disturbed(lambda: self._verify(name)))
 
     def _each(self, phase: str, order: Sequence[str], act: Callable[[str], Sample | None]) -> None:
@@ -77,7 +79,7 @@ class _Round:
             if sample is not None:
                 self._samples[phase].setdefault(name, []).append(sample)
                 self._say(
-                    f"  {phase:13} {name:24} {sample.wall:8.2f} s {sample.cpu:8.2f} s CPU {sample.peak / 1e6:6.0f} MB"
+                    f"  {phase:18} {name:24} {sample.wall:8.2f} s {sample.cpu:8.2f} s CPU {sample.peak / 1e6:6.0f} MB"
                     f" {sample.stored / 1e6:9.2f} MB stored   others {sample.other_cpus:.2f}"
                 )
 
@@ -95,10 +97,11 @@ class _Round:
         sample = self._run(kept.backup(self._subject.source), self._subject.warm)
         return sample and sample.storing(_size(kept) - before)
 
-    def _restore(self, name: str) -> Sample | None:
+    def _restore(self, name: str, *, check: bool = False) -> Sample | None:
         kept, source = self._kept[name], self._subject.source
         with self._subject.receive() as into:
-            sample = self._run(kept.restore(source, into), lambda: data.warm(kept.repositories[0]))
+            command = kept.restore(source, into, check=check)
+            sample = self._run(command, lambda: data.warm(kept.repositories[0]))
             if sample and not self._subject.is_restored(into):
                 raise CommandFailed(f"{name} restored something else than was backed up.")
         return sample
@@ -111,6 +114,7 @@ class _Round:
         if command is None:
             return None
         measure.settle()
+        measure.touch_memory()
         warm()
         return measure.run(command, server=self._subject.pid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -61,15 +62,17 @@ class Folder:
             yield
         finally:
             change.revert()
+            shutil.rmtree(self._place / "restored", ignore_errors=True)
 
     @contextmanager
     def receive(self) -> Iterator[str]:
+        """It stays to the end of the day, if there is room: where thousands of files were just removed, ext4 without a
+        journal looks for places that were not in use lately, and the tool that came next paid for it."""
         place = self._place / "restored"
-        place.mkdir()
-        try:
-            yield str(place)
-        finally:
+        if place.is_dir() and shutil.disk_usage(place).free < 3 * self.facts()["bytes"]:
             shutil.rmtree(place)
+        place.mkdir(exist_ok=True)
+        yield tempfile.mkdtemp(dir=place)
 
     def is_restored(self, place: str) -> bool:
         """All tools put a file where it was, below the target."""

@@ -51,8 +51,9 @@ class Kept(Protocol):
 
     def backup(self, source: Source) -> Command | None: ...
 
-    def restore(self, source: Source, into: str) -> Command | None:
-        """The newest backup, into an empty folder or, for a database, a new database of this name."""
+    def restore(self, source: Source, into: str, *, check: bool) -> Command | None:
+        """The newest backup, into an empty folder or, for a database, a new database of this name. With `check` what
+        was written is read back and compared, for tools that can do so."""
 
     def verify(self) -> Command | None:
         """Read and check everything."""
@@ -84,7 +85,8 @@ class Holdfast:
         self._file.write_text(json.dumps(document))
         return self._command("create", "--file", str(self._file), "--inline", "--json", source=source)
 
-    def restore(self, source: Source, into: str) -> Command:
+    def restore(self, source: Source, into: str, *, check: bool) -> Command:
+        """It always reads back what it writes."""
         target = source.url_of(into) if isinstance(source, Database) else into
         return self._command("restore", "--backup", "bench@latest", "--to", target, "--inline", "--json", source=source)
 
@@ -117,10 +119,10 @@ class Restic:
             return self._command("backup", "--stdin", "--stdin-filename", DUMP, feed=source.dump)
         return self._command("backup", str(source))
 
-    def restore(self, source: Source, into: str) -> Command:
+    def restore(self, source: Source, into: str, *, check: bool) -> Command:
         if isinstance(source, Database):
             return _into_database(source, into, self._command("dump", "latest", DUMP))
-        return self._command("restore", "latest", "--target", into)
+        return self._command("restore", "latest", "--target", into, *(["--verify"] if check else []))
 
     def verify(self) -> Command:
         return self._command("check", "--read-data")
@@ -156,7 +158,9 @@ class Borg:
             return Command((*create, "--stdin-name", DUMP, self._archive(), "-"), self._env, feed=source.dump)
         return Command((*create, self._archive(), str(source)), self._env)
 
-    def restore(self, source: Source, into: str) -> Command:
+    def restore(self, source: Source, into: str, *, check: bool) -> Command | None:
+        if check:
+            return None
         if isinstance(source, Database):
             extract = ("borg", "extract", "--stdout", self._archive(), DUMP)
             return _into_database(source, into, Command(extract, self._env))
@@ -186,7 +190,7 @@ class PgDump:
         file = self.repositories[0] / DUMP
         return None if file.exists() else replace(source.compressed_dump, output=str(file))
 
-    def restore(self, source: Source, into: str) -> None:
+    def restore(self, source: Source, into: str, *, check: bool) -> None:
         return None
 
     def verify(self) -> None:

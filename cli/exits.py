@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (service.Invalid, USAGE),
     (service.ServiceError, FAILED),
     (engine.Cancelled, INTERRUPTED),
+    (engine.Busy, BUSY),
     (engine.WrongKey, WRONG_KEY),
     (engine.Corrupt, DIFFERENCE),
     (engine.Different, DIFFERENCE),

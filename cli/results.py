@@ -90,8 +90,18 @@ def _print_restore(found: dict[str, Any]) -> None:
             database = next(databases)
             what = f"{output.counted(database['tables'], 'table')}, {output.size(database['bytes'])}"
         output.line(f"  {place['kind']:<9} {output.visible(place['target'])} ({what})")
+        output.line(f"  compared  {_compared(place['compared'])}")
     if found["problems"]:
         output.line(f"  problems  {len(found['problems'])}, told above")
+
+
+def _compared(what: dict[str, int] | None) -> str:
+    """What a restore compared with the restore point, in words."""
+    if what is None:
+        return "every byte was read back after it was written; --verify compares names and attributes too"
+    if "files" in what:
+        return f"names, attributes and every byte of {output.counted(what['files'], 'file')}"
+    return f"{output.counted(what['tables'], 'table')}, {output.counted(what['rows'], 'row')}"
 
 
 def _print_backup(found: dict[str, Any]) -> None:

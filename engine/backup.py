@@ -27,6 +27,7 @@ from engine.folder import FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
 from engine.progress import Progress
+from engine.repository.compaction import compact
 from engine.repository.copy import Copy
 from engine.repository.heal import catch_up
 from engine.repository.reader import BlobReader
@@ -38,6 +39,8 @@ from engine.sources.files import FilesSource
 from engine.spool import scratch_folder
 
 MAX_PROBLEMS = 10_000
+# Each run leaves an index object or two, and every run reads them all.
+_MANY_INDEX_OBJECTS = 100
 Clock = Callable[[], datetime]
 
 
@@ -46,6 +49,7 @@ class Request:
     """What to back up under which name. `parent` is the restore point whose unchanged files are taken over;
     `known` is the newest restore point of the configuration that the caller remembers, `known_ids` are all restore
     points that it has on record: only others are looked at to find what an interrupted run may have committed.
+    `held` are, for each destination, the numbers of this configuration that it ever confirmed to have.
     `distrusted` names, for each destination, packs that a check found damaged: what they hold is stored again."""
 
     config_id: str
@@ -61,6 +65,7 @@ class Request:
     parent: bytes | None = None
     known: Head | None = None
     known_ids: Collection[bytes] = ()
+    held: Mapping[str, Collection[int]] = field(default_factory=dict)
     distrusted: Mapping[str, Collection[bytes]] = field(default_factory=dict)
     min_copies: int = 1
 
@@ -144,7 +149,7 @@ def backup(
         )
         try:
             writer.check()
-            _catch_up(copies, request, watch)
+            _catch_up(copies, request, watch, scratch)
             parent = _parent(copies, request)
             roots, counts = _store(writer, request, parent, _last(copies, request), watch)
             watch.phase("finish")
@@ -157,7 +162,9 @@ def backup(
         manifest = _describe(
             request, watch, session, head, (started_at, clock()), roots, _totals(counts, writer, watch, roots), parent
         )
-        return _commit(copies, manifest, request, writer.stored_bytes)
+        result = _commit(copies, manifest, request, writer.stored_bytes)
+        _compact(copies)
+        return result
 
 
 def _describe(
@@ -192,18 +199,21 @@ def _describe(
     )
 
 
-def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch) -> None:
+def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch, spool: Path) -> None:
     """Give each destination the restore points that it missed. What fails now is tried again by the next run."""
     for copy in copies:
-        for other in copies:
-            if copy is other or not (copy.is_alive and other.is_alive):
-                continue
-            try:
-                catch_up(other.repository, copy, request.config_id, progress=watch)
-            except Cancelled:
-                raise
-            except EngineError as error:
-                watch.problem("destination", copy.name, f"still lacks earlier restore points: {error.message}")
+        others = [(other.name, other.repository) for other in copies if other is not copy and other.is_alive]
+        if not others or not copy.is_alive:
+            continue
+        try:
+            failed = catch_up(others, copy, (request.config_id,), progress=watch, spool=spool).failed
+        except Cancelled:
+            raise
+        except EngineError as error:
+            watch.problem("destination", copy.name, f"still lacks earlier restore points: {error.message}")
+        else:
+            for damage in list(failed.values())[:1]:
+                watch.problem("destination", copy.name, f"still lacks earlier restore points: {damage.message}")
 
 
 def _last(copies: Sequence[Copy], request: Request) -> Manifest | None:
@@ -327,9 +337,9 @@ def _commit(copies: Sequence[Copy], manifest: Manifest, request: Request, stored
             try:
                 copy.repository.commit(manifest, sealed)
                 copy.session.check_fence()
-                copy.repository.write_head(
-                    Head(request.config_id, manifest.sequence, manifest.id, fingerprint, _missing(copy, manifest))
-                )
+                missing = _missing(copy, manifest, request)
+                head = Head(request.config_id, manifest.sequence, manifest.id, fingerprint, missing)
+                copy.repository.write_head(head)
             except EngineError as error:
                 copy.fail(error)
     committed = [copy for copy in copies if copy.is_alive]
@@ -344,14 +354,21 @@ def _commit(copies: Sequence[Copy], manifest: Manifest, request: Request, stored
     return Result(manifest, fingerprint, {copy.name: copy.error for copy in copies}, stored_bytes)
 
 
-def _missing(copy: Copy, manifest: Manifest) -> tuple[int, ...]:
-    """The numbers that this destination never got, known from the head that it had so far."""
+def _compact(copies: Sequence[Copy]) -> None:
+    """Now and then, merge the small index objects that runs leave. What fails here is tried again by the next run."""
+    for copy in copies:
+        if copy.is_alive:
+            with suppress(EngineError):
+                compact(copy.repository, at_least=_MANY_INDEX_OBJECTS)
+
+
+def _missing(copy: Copy, manifest: Manifest, request: Request) -> tuple[int, ...]:
+    """The numbers that this destination never got. One that it confirmed once is not among them: should it be gone
+    (an older state of the destination was put back), its new head must not explain that away."""
     head = _head_of(copy, manifest.config_id)
-    if head is None and copy.repository.has_head(manifest.config_id):
-        return ()  # damaged: what was missing before cannot be told any more
-    if head is None:
-        return tuple(range(1, manifest.sequence))
-    return (*head.missing, *range(head.sequence + 1, manifest.sequence))
+    newer = range(head.sequence + 1 if head else 1, manifest.sequence)
+    held = request.held.get(copy.name, ())
+    return tuple(number for number in (*(head.missing if head else ()), *newer) if number not in held)
 
 
 def _totals(counts: Counts, writer: Writer, watch: _Watch, roots: Sequence[FilesRoot | StreamRoot]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from engine.progress import Progress
 from engine.repository.reader import BlobReader
 from engine.restore import selected
 
+NOT_IN_BACKUP = "was not in the backup"
 _READ_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -74,7 +75,7 @@ class _Comparison:
         here = os.open(name, _FOLDER_FLAGS, dir_fd=above)
         children = list(self._reader.nodes(node.content or b""))
         extra = {os.fsencode(found) for found in os.listdir(here)} - {child.name for child in children}
-        self._found.extend((os.fsdecode(path + b"/" + found), "was not in the backup") for found in sorted(extra))
+        self._found.extend((os.fsdecode(path + b"/" + found), NOT_IN_BACKUP) for found in sorted(extra))
         self._found.extend((os.fsdecode(path), reason) for reason in metadata.attribute_differences(node, here))
         return here, path, iter([child for child in children if selected(path + b"/" + child.name, self._only)])
 

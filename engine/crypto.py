@@ -155,6 +155,15 @@ class Plain:
         return _put(self.open(sealed, bound), room)
 
 
+def sealed_length(suite: int, length: int) -> int:
+    """How long a piece of `length` bytes is when it is sealed."""
+    if suite == AES_256_GCM:
+        return _NONCE + length + _TAG
+    if suite == AES_256_CBC:
+        return _IV + length // _BLOCK * _BLOCK + _BLOCK + _MAC
+    return length + _MAC
+
+
 def _make_room(room: bytearray, length: int) -> None:
     if len(room) < length:
         room.extend(bytes(length - len(room)))

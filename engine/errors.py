@@ -76,6 +76,14 @@ class Fenced(RepositoryError):
     """A pruner took this writer's session for dead; what it wrote does not count."""
 
 
+class Busy(EngineError):
+    """Writers are at work where none may be. `mark` is the pruner's mark, with which it can go on later."""
+
+    def __init__(self, message: str, *, hint: str = "", mark: bytes = b"") -> None:
+        super().__init__(message, hint=hint, transient=True)
+        self.mark = mark
+
+
 class SourceError(EngineError):
     """A source cannot be read, or not completely."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from engine import metadata
-from engine.entries import Counts, Directory, Earlier, Entry, Unread, parts, same_file, taken_over
+from engine.entries import Bundles, Counts, Directory, Earlier, Entry, Links, Unread, parts, same_file, taken_over
 from engine.errors import SourceError
 from engine.model import content as contents
 from engine.model import tree
@@ -46,8 +46,9 @@ class FolderWriter:
         self._waiting_nodes = 0
         self._unread: list[Unread] = []
         self._unreported = self._unreported_bytes = 0
-        self._linked: dict[tuple[int, int], tuple[Node, Pending]] = {}
+        self._links = Links()
         self._present_bundle = b""
+        self._bundles = Bundles(b"")
         self.counts = Counts()
         self._uids: set[int] = set()
         self._gids: set[int] = set()
@@ -56,6 +57,7 @@ class FolderWriter:
         """Everything below the folder. Raises SourceError when it cannot be read at all, or is suddenly empty though it
         held so many files before."""
         before, self.counts = self.counts, Counts()
+        self._bundles, self._present_bundle = Bundles(parent.sparse if parent else b""), b""
         root: Directory | None = None
         try:
             for event in source.walk(self._progress):
@@ -81,7 +83,8 @@ class FolderWriter:
         self._add_counts(counts)
         users, groups = _names(self._uids, self._gids)
         node = root.node._replace(content=b"".join(root.ids))
-        return FilesRoot(source.root, node, counts.total, counts.bytes, users, groups)
+        sparse = self._bundles.sparse(self._reader.table) if self._reader else b""
+        return FilesRoot(source.root, node, counts.total, counts.bytes, users, groups, sparse)
 
     def _add_counts(self, counts: Counts) -> None:
         for name, value in vars(counts).items():
@@ -118,6 +121,7 @@ class FolderWriter:
         node = found.node
         if before is not None and same_file(before, node) and self._is_stored(before):
             directory.entries.append(Entry(taken_over(node, before), None, before))
+            self._bundles.take(before)
             self._count(node, "unchanged")
             return
         try:
@@ -146,20 +150,21 @@ class FolderWriter:
 
     def _add_content(self, item: Unread, file: int) -> None:
         found, node = item.found, item.found.node
-        linked = self._linked.get(found.device_links) if found.device_links else None
+        group = node.group
+        linked = None if group is None else self._links.find(group)
         if linked is not None:
-            first, pending = linked
-            node = node._replace(size=first.size, extras=first.extras)
+            size, extras, pending = linked
+            node = node._replace(size=size, extras=extras)
         else:
             try:
                 node, pending = self._read(found, file)
             except OSError as error:
                 self._lose(found, error)
                 return
-            if found.device_links:
-                self._linked[found.device_links] = node, pending
+            if group is not None:
+                self._links.add(group, node, pending)
         item.directory.entries[item.place] = Entry(node, pending, item.before)
-        self._count(node, "new" if item.before is None else "changed")
+        self._count(node, _what_happened(item.before, found.node))
 
     def _lose(self, found: Found, error: OSError) -> None:
         self.counts.unreadable += 1
@@ -227,18 +232,18 @@ class FolderWriter:
                 if read < start - position:
                     return pending, position + read
             position = start + length
-        if not pending.entries:
+        if not pending.sent:
             pending.settle(None)
         return pending, size
 
     def _is_stored(self, node: Node) -> bool:
-        """Whether every blob of a file that could be taken over is still at every destination."""
+        """Whether every blob of a file that could be taken over is still at every destination, and shall stay there."""
         content = node.content
         if content is None:
             return True
         if content[0] == contents.BUNDLE:
             if content[1] != self._present_bundle:
-                if not self._writer.has(content[1]):
+                if self._bundles.is_sparse(content[1]) or not self._writer.has(content[1]):
                     return False
                 self._present_bundle = content[1]
             return True
@@ -291,6 +296,8 @@ class FolderWriter:
         elif what is not None:
             self._writer.wait(what)
             node = Node._make((*node[:_CONTENT_FIELD], what.content, node.extras))  # twice as fast as _replace
+        if node.extras is not None:
+            self._links.settle(node)
         if node != before:
             directory.is_changed = True
         return node
@@ -298,6 +305,13 @@ class FolderWriter:
     def _own(self, node: Node) -> None:
         self._uids.add(node.uid)
         self._gids.add(node.gid)
+
+
+def _what_happened(before: Node | None, node: Node) -> str:
+    """In the words of Counts. An unchanged file is read, too, when its blobs were lost or its bundle is sparse."""
+    if before is None:
+        return "new"
+    return "unchanged" if same_file(before, node) else "changed"
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,10 @@ class Keyring:
     def generate() -> Keyring:
         """A new random keyring with epoch 1."""
         return Keyring(new_id(), random_bytes(KEY_BYTES), random_bytes(KEY_BYTES), {1: random_bytes(KEY_BYTES)})
+
+    def with_new_epoch(self) -> Keyring:
+        """The same keys and one more epoch, which writers use from now on; what is stored stays readable."""
+        return replace(self, epochs={**self.epochs, self.epoch + 1: random_bytes(KEY_BYTES)})
 
     @property
     def epoch(self) -> int:
@@ -140,6 +144,7 @@ def read_slot(name: str, data: bytes) -> Slot:
     """The slot in the object `name`. Raises Corrupt or UnsupportedVersion."""
     raw = read_checksummed(name, data)
     try:
+        bytes.fromhex(raw["parameters"]["salt"])
         slot = Slot(
             bytes.fromhex(raw["vault"]),
             bytes.fromhex(raw["slot"]),
@@ -154,21 +159,30 @@ def read_slot(name: str, data: bytes) -> Slot:
     return slot
 
 
-def unlock(slots: Iterable[Slot], kind: str, secret: bytes) -> Keyring:
-    """The keyring that one of the slots of `kind` wraps. Raises WrongKey when the secret fits none of them."""
-    candidates = [slot for slot in slots if slot.kind == kind]
+def unlock(slots: Iterable[Slot], kind: str, secret: bytes, *, vault: bytes | None = None) -> Keyring:
+    """The keyring that the slots of `kind` wrap; with `vault` only that one's slots count. Of several that the secret
+    opens the one with the newest epoch: while keys are changed, the slots from before lie beside the new ones.
+
+    Raises NotARepository when there is no slot of the kind, WrongKey when the secret fits none of them."""
+    candidates = [slot for slot in slots if slot.kind == kind and vault in (None, slot.vault)]
     if not candidates:
         raise NotARepository(f"There is no key slot of the kind {kind}.")
-    for slot in candidates:
-        try:
-            plain = crypto.Gcm(_wrapping_key(secret, slot.vault, kind, slot.parameters)).open(
-                slot.sealed, _bound(slot.vault, slot.slot, kind, slot.parameters)
-            )
-        except crypto.OpenFailed:
-            continue
-        raw = msgpack.unpackb(plain, strict_map_key=False)
-        return Keyring(slot.vault, raw["id"], raw["cdc"], dict(raw["epochs"]))
-    raise WrongKey("The key does not open this repository.")
+    opened = [keyring for slot in candidates if (keyring := open_slot(slot, secret)) is not None]
+    if not opened:
+        raise WrongKey("The key does not open this repository.")
+    return max(opened, key=lambda keyring: keyring.epoch)
+
+
+def open_slot(slot: Slot, secret: bytes) -> Keyring | None:
+    """The keyring in one slot, None when this is not the slot's secret."""
+    try:
+        plain = crypto.Gcm(_wrapping_key(secret, slot.vault, slot.kind, slot.parameters)).open(
+            slot.sealed, _bound(slot.vault, slot.slot, slot.kind, slot.parameters)
+        )
+    except crypto.OpenFailed:
+        return None
+    raw = msgpack.unpackb(plain, strict_map_key=False)
+    return Keyring(slot.vault, raw["id"], raw["cdc"], dict(raw["epochs"]))
 
 
 def with_checksum(document: dict[str, Any]) -> bytes:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from engine.errors import Corrupt, EngineError
 from engine.model import content as contents
 from engine.progress import Progress
-from engine.repository.reader import THREADS, BlobReader
+from engine.repository.reader import BlobReader
 from engine.targets.directory import DirectoryTarget, OpenFile
 
-# What is planned before it is carried out: bounds memory and the number of open files.
-_PIECES, _BYTES = 20_000, 256 << 20
+# What is planned before it is carried out: bounds memory and the number of files that are open at once, for which only
+# those in chunks count. At the end of each batch a processor waits for the other, so few large ones are better.
+_PIECES, _BYTES, _CHUNKED_FILES = 20_000, 1 << 30, 400
 
 
 class _Piece(NamedTuple):
@@ -33,12 +34,12 @@ class PiecePlan:
         self._target = target
         self._progress = progress
         self._pieces: dict[bytes, list[_Piece]] = {}
-        self._count = self._bytes = 0
+        self._count = self._bytes = self._chunked = 0
 
     @property
     def is_full(self) -> bool:
         """Time to `run`."""
-        return self._count >= _PIECES or self._bytes >= _BYTES
+        return self._count >= _PIECES or self._bytes >= _BYTES or self._chunked >= _CHUNKED_FILES
 
     def add(self, file: OpenFile) -> None:
         """Plan a file; a very large one is partly written at once."""
@@ -48,6 +49,7 @@ class PiecePlan:
         elif content is not None and content[0] == contents.BUNDLE:
             self._plan(content[1], _Piece(file, 0, content[2], size))
         else:
+            self._chunked += 1
             try:
                 self._add_chunks(file)
             except EngineError as error:
@@ -57,8 +59,9 @@ class PiecePlan:
         """Carry out what is planned. Raises TargetError when the disk failed, Cancelled."""
         places = {id: self._reader.table.find(id) for id in self._pieces}
         order = sorted(places, key=lambda id: (p.pack.name, p.entry.position) if (p := places[id]) else (b"", 0))
-        pieces, self._pieces, self._count, self._bytes = self._pieces, {}, 0, 0
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="restore") as pool:
+        pieces, self._pieces = self._pieces, {}
+        self._count = self._bytes = self._chunked = 0
+        with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="restore") as pool:
             futures = [pool.submit(self._write, id, pieces[id]) for id in order]
             try:
                 for future in futures:

@@ -41,7 +41,7 @@ class _FolderRestorer:
         self._progress = progress
         self._plan = PiecePlan(reader, target, progress)
         self._batch = _Batch()
-        self._first_names: dict[tuple[int, int], bytes] = {}
+        self._first_names: dict[int, bytes] = {}
 
     def restore(self, root: FilesRoot) -> None:
         above: list[Folder] = []
@@ -99,12 +99,12 @@ class _FolderRestorer:
         if node.kind != tree.FILE:
             self._target.make(node, folder)
             return
-        group = (node.extras or {}).get("l")
+        group = node.group
         if group in self._first_names:
             self._batch.links.append((self._first_names[group], node, folder))
             return
         file = OpenFile(node, folder, node.size - sum(length for _, length in node.holes))
-        if group:
+        if group is not None:
             self._first_names[group] = file.path
         self._plan.add(file)
         self._batch.files += 1

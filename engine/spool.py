@@ -45,7 +45,8 @@ def _make_locked(folder: Path) -> int:
     return lock
 
 
-def _sweep(spool: Path) -> None:
+def abandoned(spool: Path) -> Iterator[Path]:
+    """The folders whose process is gone; each is held until the next is asked for. Raises OSError."""
     for folder in spool.iterdir():
         if folder.name.startswith("."):
             continue
@@ -53,8 +54,13 @@ def _sweep(spool: Path) -> None:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                yield folder
             except BlockingIOError:
                 continue
             finally:
                 os.close(lock)
+
+
+def _sweep(spool: Path) -> None:
+    for folder in abandoned(spool):
+        shutil.rmtree(folder, ignore_errors=True)

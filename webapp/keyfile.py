@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from webapp.errors import Fault, KeyMissing, SettingsInvalid
+from webapp.errors import Fault, Invalid, KeyMissing, SettingsInvalid
 from webapp.files import publish
 from webapp.settings import KEY_BYTES, Settings, ensure_home
 
@@ -45,7 +45,8 @@ def encryption_key(settings: Settings, *, may_generate: bool, tell: Callable[[st
     if not may_generate:
         raise KeyMissing(
             f"There is no encryption key: BACKUP_ENCRYPTION_KEY is not set and {path} does not exist.",
-            hint="Put the key file back or set BACKUP_ENCRYPTION_KEY; without the key the backups cannot be opened.",
+            hint="Put the key file back or set BACKUP_ENCRYPTION_KEY. If it is lost, the recovery code opens the "
+            "backups: `backup-cli destination attach NAME … --recovery-code -`.",
         )
     ensure_home(settings)
     if _create(path, generate_key()):
@@ -54,6 +55,31 @@ def encryption_key(settings: Settings, *, may_generate: bool, tell: Callable[[st
     if made is None:
         raise _damaged(path, "vanished while it was made")
     return made
+
+
+def read_key_file(path: Path) -> bytes:
+    """The key in a file that the user names. Raises SettingsInvalid, also when it is not there."""
+    found = _read(path, lambda warning: None)
+    if found is None:
+        raise _damaged(path, "does not exist")
+    return found
+
+
+def parse_key(text: str) -> bytes:
+    """The key that 64 hexadecimal digits spell. Raises Invalid."""
+    match = _CONTENT.fullmatch(text.encode())
+    if match is None:
+        raise Invalid("A key is 64 hexadecimal digits.", hint="`backup-cli key generate` prints a new one.")
+    return bytes.fromhex(match[1].decode())
+
+
+def replace_key_file(settings: Settings, key: bytes) -> None:
+    """Puts another key into the home's key file, at once and durably. Raises SettingsInvalid."""
+    path = key_path(settings)
+    try:
+        publish(path, key.hex().encode() + b"\n", replace=True)
+    except OSError as error:
+        raise _damaged(path, f"cannot be written ({error.strerror})") from error
 
 
 def _read(path: Path, tell: Callable[[str], None]) -> bytes | None:

@@ -87,7 +87,7 @@ def read_settings(environment: Mapping[str, str], *, cwd: Path | None = None) ->
     reader = _Reader(environment)
     here = cwd or Path.cwd()
     home_text = reader.text("HOLDFAST_HOME")
-    home = here / Path(home_text).expanduser() if home_text else CHECKOUT / "data"
+    home = _path(reader, "HOLDFAST_HOME", home_text, here) if home_text else CHECKOUT / "data"
     settings = Settings(
         home=home,
         database_url=_url(reader, "HOLDFAST_DATABASE_URL", DATABASE_SCHEMES) or f"sqlite:///{home / 'holdfast.db'}",
@@ -131,6 +131,14 @@ def _home_fault(home: Path, what: str) -> SettingsInvalid:
         [Fault("HOLDFAST_HOME", f"{home} {what}.")],
         hint="Set HOLDFAST_HOME to a folder on a local disk that this user may write.",
     )
+
+
+def _path(reader: _Reader, name: str, text: str, here: Path) -> Path:
+    try:
+        return here / Path(text).expanduser()
+    except RuntimeError:
+        reader.fault(name, f"{text} names the home folder of a user who does not exist.")
+        return here
 
 
 def _encryption_key(reader: _Reader) -> bytes | None:
@@ -222,7 +230,7 @@ def _pg_bin(reader: _Reader, here: Path) -> Path | None:
     text = reader.text("HOLDFAST_PG_BIN")
     if text is None:
         return None
-    folder = here / Path(text).expanduser()
+    folder = _path(reader, "HOLDFAST_PG_BIN", text, here)
     if not folder.is_dir():
         reader.fault("HOLDFAST_PG_BIN", f"{folder} is not a folder; it must hold pg_dump, pg_restore and psql.")
     return folder

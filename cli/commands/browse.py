@@ -55,20 +55,20 @@ def ls(door: Door, backup: str, path: str | None) -> None:
     """The files and tables in a restore point.
 
     Without PATH its folders and databases. PATH is a path as it was at the source, or a database as listed
-    (`postgres:NAME`, or NAME alone; `database:` for the only one).
+    (`postgres:NAME`, `sqlite:/path`, or NAME alone; `database:` for the only one).
 
     Names that a terminal cannot show are printed as $'…', which a shell reads back. With --json, bytes that are not
     UTF-8 are the escapes \\udc80 to \\udcff, one for each byte.
     """
     from webapp.services import browsing
 
-    point = browsing.open_point(door.installation, backup, tell=door.tell)
-    if path is None:
-        _list_roots(door, point)
-    elif browsing.is_path(path):
-        _list_entries(door, point, path)
-    else:
-        _list_tables(door, point, path)
+    with closing(browsing.open_point(door.installation, backup, tell=door.tell)) as point:
+        if path is None:
+            _list_roots(door, point)
+        elif browsing.is_path(point, path):
+            _list_entries(door, point, path)
+        else:
+            _list_tables(door, point, path)
 
 
 @click.command("get")
@@ -81,8 +81,8 @@ def ls(door: Door, backup: str, path: str | None) -> None:
 def get(door: Door, backup: str, path: str, target: str | None, force: bool) -> None:
     """One file or dump out of a restore point.
 
-    PATH is the path of a file as it was at the source, or a database as `ls` lists it, whose dump is for pg_restore.
-    Written is a file of the same name in the current folder, or NAME.dump, with mode 0600.
+    PATH is the path of a file as it was at the source, or a database as `ls` lists it: its dump, for pg_restore, or
+    the SQLite file. Written is a file of the same name in the current folder, NAME.dump or NAME.sqlite, mode 0600.
     """
     if target == STDOUT and door.json:
         raise click.UsageError("With -o - stdout has the content; leave --json out.")
@@ -91,14 +91,14 @@ def get(door: Door, backup: str, path: str, target: str | None, force: bool) -> 
     from cli import saving
     from webapp.services import browsing
 
-    point = browsing.open_point(door.installation, backup, tell=door.tell)
-    content = browsing.content(point, path)
-    with closing(content.pieces), _watched(door, quiet=target == STDOUT and sys.stdout.isatty()) as progress:
-        if target == STDOUT:
-            saving.to_stdout(content, progress)
-            return
-        place = saving.place(door.cwd, target, content.name)
-        saving.to_file(content, place, progress, force=force)
+    with closing(browsing.open_point(door.installation, backup, tell=door.tell)) as point:
+        content = browsing.content(point, path)
+        with closing(content.pieces), _watched(door, quiet=target == STDOUT and sys.stdout.isatty()) as progress:
+            if target == STDOUT:
+                saving.to_stdout(content, progress)
+                return
+            place = saving.place(door.cwd, target, content.name)
+            saving.to_file(content, place, progress, force=force)
     if door.json:
         answer = {"backupId": point.backup.public_id, "path": path, "output": str(place), "bytes": content.size}
         output.document(door, answer)
@@ -117,10 +117,18 @@ def diff(door: Door, first: str, second: str) -> None:
     Paths are added, removed, changed, or differ in metadata (owner, mode, attributes, time); tables come with their
     rows. Not compared are definitions without rows (views, functions, indexes) and the bytes of large objects.
     """
-    from webapp.services import browsing, differences
+    from webapp.services import browsing
 
-    before = browsing.open_point(door.installation, first, tell=door.tell)
-    after = browsing.open_beside(door.installation, second, before, tell=door.tell)
+    with (
+        closing(browsing.open_point(door.installation, first, tell=door.tell)) as before,
+        closing(browsing.open_beside(door.installation, second, before, tell=door.tell)) as after,
+    ):
+        _diff(door, before, after)
+
+
+def _diff(door: Door, before: Point, after: Point) -> None:
+    from webapp.services import differences
+
     if before.backup.config_id != after.backup.config_id:
         door.tell(
             f"Note: these are of different configurations, {before.backup.config_id} and {after.backup.config_id}."

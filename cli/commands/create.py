@@ -36,37 +36,51 @@ def command(
         raise click.UsageError("Give --config ID, --file CONFIG.json or --type TYPE.")
     if not wait:
         raise not_built("`create --no-wait`")
-    chosen = config_id or _stored(door, file, backup_type)
-    # With --type alone the configuration is of that type already.
-    as_type = backup_type if config_id is not None or file is not None else None
-    return run(door, chosen, as_type=as_type, tags=dict(tags))
+    if config_id is not None:
+        return run(door, config_id, as_type=backup_type, tags=dict(tags))
+    if file is not None:
+        return run(door, _store_file(door, file, backup_type), as_type=backup_type, tags=dict(tags))
+    assert backup_type is not None
+    return _run_default(door, backup_type, dict(tags))
 
 
 def run(door: Door, config_id: str, *, as_type: str | None = None, tags: dict[str, str] | None = None) -> int:
     """Backs a stored configuration up, tells how it went, and returns the exit code."""
     from cli.results import tell_backup
     from cli.work import working
-    from webapp.services import backups
+    from webapp.services import backups, configurations, unbuilt
 
     installation = door.installation
+    idle = unbuilt.without_effect(configurations.find(installation, config_id).document)
+    if idle:
+        door.tell(f"Warning: {idle}")
     order = backups.Order(config_id, door.identity, as_type=as_type, tags=tags or {})
     with working(door) as progress:
         finished = backups.create(installation, order, cwd=door.cwd, progress=progress, tell=progress.say)
     return tell_backup(door, finished)
 
 
-def _stored(door: Door, file: Path | None, backup_type: str | None) -> str:
-    """The id of the configuration in the file, or of the environment's defaults; stored before it is run."""
+def _store_file(door: Door, file: Path, as_type: str | None) -> str:
+    """The id of the configuration in the file, which is stored if it can run."""
+    from webapp.schema.document import read
     from webapp.services import configurations
 
-    if file is not None:
-        from webapp.schema.document import read
+    stored = configurations.store_to_run(door.installation, read(file), cwd=door.cwd, as_type=as_type)
+    if stored.changed:
+        door.tell(f"The configuration {stored.configuration.id} was updated.")
+    return stored.configuration.id
 
-        stored = configurations.store(door.installation, read(file))
-        if stored.changed:
-            door.tell(f"The configuration {stored.configuration.id} was updated.")
-        return stored.configuration.id
+
+def _run_default(door: Door, backup_type: str, tags: dict[str, str]) -> int:
+    """Backs up what the environment's defaults say; their configuration stays only if that made a restore point."""
     from webapp.schema.defaults import default_document
+    from webapp.services import configurations
 
-    assert backup_type is not None
-    return configurations.store_default(door.installation, default_document(backup_type, door.settings.environment)).id
+    installation = door.installation
+    document = default_document(backup_type, door.settings.environment)
+    stored = configurations.store_to_run(installation, document, cwd=door.cwd)
+    try:
+        return run(door, stored.configuration.id, tags=tags)
+    finally:
+        if stored.created:
+            configurations.withdraw(installation, stored.configuration.id)

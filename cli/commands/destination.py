@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli import exits, output
-from cli.commands.unbuilt import unbuilt
+from cli.commands import attach
 from cli.options import json_option, pass_door
 from cli.state import Door
 from webapp.schema import kinds, placeholders
@@ -109,11 +109,25 @@ def test(door: Door, name: str) -> int:
     return exits.WARNINGS if report.warnings else exits.DONE
 
 
-for _name, _help in {
-    "sync": "Copy what a destination missed.",
-    "attach": "Take over the backups that lie at a destination.",
-}.items():
-    command.add_command(unbuilt(_name, _help))
+@command.command("sync")
+@click.argument("name", required=False)
+@click.option("--from", "source", metavar="NAME", help="Copy from this destination only.")
+@click.option("--config", "config_id", metavar="ID", help="The restore points of this configuration only.")
+@click.option("--repair", is_flag=True, help="Read everything back first, and make good what is damaged.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@json_option
+@pass_door
+def sync(door: Door, name: str | None, source: str | None, config_id: str | None, repair: bool, dry_run: bool) -> int:
+    """Copy to NAME, or to every destination, the restore points that it missed; with --repair also what it lost."""
+    from cli.syncing import tell_sync
+    from cli.work import working
+    from webapp.services import healing
+
+    order = healing.Order(door.identity, name, source, config_id, repair=repair, dry_run=dry_run)
+    installation = door.installation
+    with working(door) as progress:
+        finished = healing.sync_destinations(installation, order, progress=progress, tell=progress.say)
+    return tell_sync(door, finished)
 
 
 def _kind_of(typed: dict[str, str]) -> str:
@@ -161,3 +175,6 @@ def _needed(kind: str) -> set[str]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+command.add_command(attach.make(_setting_options, _kind_of, _settings, kinds.names()))

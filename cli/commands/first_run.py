@@ -21,12 +21,12 @@ DOCUMENTS = ("configs/", "docs/", "README.md")
 @click.command("first-run")
 @pass_door
 def command(door: Door) -> int:
-    """Back this project's configurations and documents up, restore them beside, compare, verify."""
+    """Back our own database, configurations and documents up, restore them beside, compare, verify."""
     from cli.work import working
     from webapp.services import configurations
 
     installation = door.installation
-    configurations.store_default(installation, _document(door))
+    configurations.store_to_run(installation, _document(door), cwd=door.cwd)
     with working(door) as progress:
         backup = _back_up(door, progress)
         if backup.run.backup_id is None:
@@ -46,14 +46,18 @@ _BADNESS = (exits.DONE, exits.WARNINGS, exits.FAILED, exits.DIFFERENCE, exits.WR
 
 
 def _document(door: Door) -> dict[str, Any]:
-    """Only what every checkout has, and the database that the environment names."""
+    """Only what every checkout has, our own database, and the one that the environment names."""
+    from webapp.schema.database_urls import sqlite_url
     from webapp.schema.defaults import DATABASE_VARIABLE, DEFAULT_LOCAL_PATH
     from webapp.settings import CHECKOUT
 
     exclude = ["/*", *(f"!/{name}" for name in DOCUMENTS)]
     sources: dict[str, Any] = {"paths": [{"path": str(CHECKOUT), "exclude": exclude}]}
+    own = door.settings.home / "holdfast.db"
+    databases = [sqlite_url(own)] if own.is_file() else []
     if door.settings.environment.get(DATABASE_VARIABLE):
-        sources["databases"] = [{"url": f"${{{DATABASE_VARIABLE}}}"}]
+        databases.append(f"${{{DATABASE_VARIABLE}}}")
+    sources["databases"] = [{"url": url} for url in databases]
     return {
         "id": CONFIG,
         "name": "This project, as a first example",

@@ -109,6 +109,7 @@ def _place_document(place: Place) -> dict[str, Any]:
         "where": place.where or None,
         "repositoryId": destination.repository_id,
         "copies": place.copies,
+        "trashed": place.trashed,
         "freeBytes": place.free_bytes,
         "createdAt": destination.created_at,
         "error": None if trouble is None else trouble.error,

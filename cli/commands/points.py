@@ -10,10 +10,16 @@ from cli import output
 
 if TYPE_CHECKING:
     from engine.model.manifest import FilesRoot, Manifest, StreamRoot
-    from webapp.models import Backup, BackupCopy
+    from webapp.models import Backup, BackupCopy, Hold
     from webapp.services.restore_points import Trouble
 
 SHOWN_PROBLEMS = 50
+_VERSIONS = (
+    ("serverVersionText", "server"),
+    ("clientVersion", "pg_dump"),
+    ("encoding", "encoding"),
+    ("sqliteVersion", "SQLite"),
+)
 _KEPT_FACTS = {
     "serverVersion": "serverVersionText",
     "clientVersion": "clientVersion",
@@ -61,7 +67,10 @@ def summary(backup: Backup, troubles: Mapping[int, Trouble]) -> dict[str, Any]:
         "tags": backup.tags,
         "host": backup.host,
         "program": backup.program,
-        "destinations": [_copy(copy, troubles.get(copy.destination_id)) for copy in backup.copies],
+        "pinned": hold_document(backup.hold),
+        "destinations": [
+            _copy(copy, troubles.get(copy.destination_id)) for copy in backup.copies if copy.state != "removed"
+        ],
     }
 
 
@@ -102,12 +111,17 @@ def print_list(backups: list[Backup], troubles: Mapping[int, Trouble], zone: str
                 output.size(found["bytes"]["stored"]),
                 output.when(verified, zone) if verified else "never",
                 ", ".join(places) or "-",
+                _pin(found["pinned"], zone),
                 _tags(backup.tags),
             ]
         )
-    headings = "BACKUP CONFIG TYPE STATUS MADE FILES DBS SIZE STORED VERIFIED AT TAGS".split()
-    if not any(row[-1] for row in rows):
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    headings = "BACKUP CONFIG TYPE STATUS MADE FILES DBS SIZE STORED VERIFIED AT PINNED TAGS".split()
+    for number in (-2, -1):  # the last two columns are shown only where they say something
+        if any(row[number] for row in rows):
+            continue
+        headings.pop(number)
+        for row in rows:
+            row.pop(number)
     output.table(headings, rows, right=("FILES", "DBS", "SIZE", "STORED"))
 
 
@@ -130,6 +144,7 @@ def print_whole(backup: Backup, manifest: Manifest | None, zone: str) -> None:
         "Size": "{} in all, {} read, {} new, {} stored".format(
             *(output.size(sizes[name]) for name in ("total", "read", "new", "stored"))
         ),
+        "Pinned": _pin(found["pinned"], zone) or "no",
         "Tags": _tags(backup.tags) or "-",
         "Problems": str(backup.problem_count),
     }
@@ -152,6 +167,12 @@ def _print_copies(copies: list[dict[str, Any]], zone: str) -> None:
         for copy in copies
     ]
     _titled("Copies", ["DESTINATION", "TYPE", "STATE", "VERIFIED"], rows)
+    for copy in copies:
+        if copy["status"] == "trashed":
+            since = output.when(copy["trashedAt"], zone)
+            output.line(output.visible(f"In the trash at {copy['name']} since {since} ({copy['removalReason']})."))
+    if any(copy["status"] == "trashed" for copy in copies):
+        output.line("It can be restored until a cleanup empties the trash after seven days; `pin` brings it back.")
 
 
 def _print_contents(manifest: Manifest) -> None:
@@ -162,11 +183,7 @@ def _print_contents(manifest: Manifest) -> None:
     _titled("Folders", ["PATH", "FILES", "SIZE"], rows, right=("FILES", "SIZE"))
     for root in databases:
         facts = root.facts
-        versions = [
-            f"{title} {facts[name]}"
-            for name, title in (("serverVersionText", "server"), ("clientVersion", "pg_dump"), ("encoding", "encoding"))
-            if facts.get(name)
-        ]
+        versions = [f"{title} {facts[name]}" for name, title in _VERSIONS if facts.get(name)]
         tables = browsing.tables(root)
         title = f"Database {root.kind}:{root.name} ({', '.join([output.size(root.size), *versions])})"
         shown = [[table.schema, table.name, _number(table.rows), output.size(table.bytes)] for table in tables]
@@ -193,8 +210,10 @@ def _copy(copy: BackupCopy, trouble: Trouble | None) -> dict[str, Any]:
     return {
         "name": copy.destination.name,
         "type": copy.destination.kind,
-        "status": trouble.state if hidden and trouble else copy.state,
+        "status": trouble.state if hidden and trouble else "trashed" if copy.trashed_at else copy.state,
         "verifiedAt": copy.verified_at,
+        "trashedAt": copy.trashed_at,
+        "removalReason": copy.removal_reason,
         "error": trouble.error if hidden and trouble else None,
     }
 
@@ -240,6 +259,20 @@ def _roots(manifest: Manifest) -> tuple[list[FilesRoot], list[StreamRoot]]:
 
     folders = [root for root in manifest.roots if isinstance(root, FilesRoot)]
     return folders, [root for root in manifest.roots if isinstance(root, StreamRoot)]
+
+
+def hold_document(hold: Hold | None) -> dict[str, Any] | None:
+    """Why a restore point stays whatever the retention says; None when nobody pinned it."""
+    if hold is None:
+        return None
+    return {"reason": hold.reason, "until": hold.until_at, "by": hold.identity, "since": hold.created_at}
+
+
+def _pin(hold: dict[str, Any] | None, zone: str) -> str:
+    if hold is None:
+        return ""
+    end = f" until {output.when(hold['until'], zone)}" if hold["until"] else ""
+    return f"{hold['reason']}{end}"
 
 
 def _unless_present(state: str) -> str:

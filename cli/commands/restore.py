@@ -11,7 +11,7 @@ from cli.options import json_option, not_built, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
-    from webapp.services.restore_plans import Plan
+    from webapp.services.restore_plans import FolderPart, Plan
     from webapp.services.restores import Order
 
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @click.option("--only", "only", multiple=True, metavar="PATH|TABLE", help="/a/path or [database:]schema.table.")
 @click.option("--replace", is_flag=True, help="Put it in the place of what is there.")
 @click.option("--verify", is_flag=True, help="Compare again with what was backed up.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, metavar="N", help="Restore a database with N connections at once."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would happen.")
 @click.option("--confirm", "typed", metavar="TARGET", help="The exact target, for --replace without a terminal.")
 @click.option("--inline", is_flag=True, help="In this process, whatever runs elsewhere.")
@@ -33,6 +36,7 @@ def command(
     only: tuple[str, ...],
     replace: bool,
     verify: bool,
+    jobs: int,
     dry_run: bool,
     typed: str | None,
     inline: bool,
@@ -42,7 +46,7 @@ def command(
         raise not_built("`restore --replace`")
     from webapp.services.restores import Order
 
-    order = Order(backup, door.identity, targets=targets, only=only, verify=verify)
+    order = Order(backup, door.identity, targets=targets, only=only, jobs=jobs, verify=verify)
     return _plan(door, order) if dry_run else run(door, order)
 
 
@@ -67,10 +71,7 @@ def _plan(door: Door, order: Order) -> int:
         return 0
     output.line(f"Restoring {made.backup.public_id} would put:")
     if made.folder is not None:
-        part = made.folder
-        what = ", ".join(map(output.visible, part.roots))
-        size = f"{output.counted(part.files, 'file')}, {output.size(part.bytes)}"
-        output.line(f"  {what} ({size}) below {output.visible(str(part.target))}")
+        _print_folder(made.folder)
     for database in made.databases:
         tables = output.counted(database.tables, "table") + ("" if database.selection is None else " of it")
         output.line(
@@ -85,10 +86,30 @@ def _plan(door: Door, order: Order) -> int:
     return 0
 
 
+def _print_folder(part: FolderPart) -> None:
+    target = output.visible(str(part.target))
+    for root in part.databases:
+        output.line(f"  the database {output.visible(root.name)} ({output.size(root.size)}) below {target}")
+    if part.roots:
+        what = ", ".join(map(output.visible, part.roots))
+        output.line(f"  {what} ({output.counted(part.files, 'file')}, {output.size(part.bytes)}) below {target}")
+
+
 def _document(made: Plan, host: str) -> dict[str, object]:
     folder = made.folder
     targets: list[dict[str, object]] = []
     if folder is not None:
+        targets += [
+            {
+                "kind": "database",
+                "target": str(folder.target),
+                "database": root.name,
+                "tables": len(root.facts["tables"]),
+                "bytes": root.size,
+            }
+            for root in folder.databases
+        ]
+    if folder is not None and folder.roots:
         targets.append(
             {
                 "kind": "folder",

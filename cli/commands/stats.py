@@ -73,6 +73,7 @@ def _document(found: Stats, config_id: str | None) -> dict[str, Any]:
                 "type": each.place.destination.kind,
                 "status": each.place.state,
                 "copies": each.place.copies,
+                "trashed": each.place.trashed,
                 "packs": each.packs,
                 "bytes": each.bytes,
                 "freeBytes": each.place.free_bytes,

@@ -13,6 +13,7 @@ def unbuilt(name: str, help: str) -> click.Command:
     @click.command(
         name,
         help=f"{help} Not built yet.",
+        short_help=f"{help.removesuffix('.')} (not built yet).",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -13,11 +13,14 @@ from engine.model.content import Content
 from engine.model.tree import Node
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Ids of blobs, one behind the other.
+Ids = bytes
 
 
 @dataclass(frozen=True)
 class FilesRoot:
-    """A folder of the source. `node` is the folder itself; its content names the tree blobs below it."""
+    """A folder of the source. `node` is the folder itself; its content names the tree blobs below it. `sparse` are the
+    ids of bundles of which its files need less than half: the next run bundles those anew."""
 
     path: bytes
     node: Node
@@ -25,6 +28,7 @@ class FilesRoot:
     bytes: int
     users: dict[int, str] = field(default_factory=dict)
     groups: dict[int, str] = field(default_factory=dict)
+    sparse: Ids = b""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def _encode_root(root: FilesRoot | StreamRoot) -> dict[str, Any]:
         "bytes": root.bytes,
         "users": root.users,
         "groups": root.groups,
+        "sparse": root.sparse,
     }
 
 
@@ -167,4 +172,4 @@ def _decode_root(raw: dict[str, Any]) -> FilesRoot | StreamRoot:
     if raw["kind"] != "files":
         return StreamRoot(raw["kind"], raw["name"], raw["size"], raw["content"], _with_lists(raw["facts"]))
     node = Node._make(raw["node"])
-    return FilesRoot(raw["path"], node, raw["files"], raw["bytes"], raw["users"], raw["groups"])
+    return FilesRoot(raw["path"], node, raw["files"], raw["bytes"], raw["users"], raw["groups"], raw.get("sparse", b""))

@@ -44,6 +44,14 @@ class Node(NamedTuple):
         found: tuple[tuple[int, int], ...] = (self.extras or {}).get("h", ())
         return found
 
+    @property
+    def group(self) -> int | None:
+        """The same number for all names of a file that has several, made of its device and inode; else None."""
+        if self.extras is None or "l" not in self.extras:
+            return None
+        device, inode = self.extras["l"]
+        return int(device << 64 | inode)
+
 
 def kind_of(mode: int) -> int:
     """The node kind for an `st_mode`."""

@@ -14,6 +14,8 @@ NAME_BYTES = 63  # PostgreSQL cuts longer names
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 PARAMETERS = ("host", "port", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey")
 ALL_DATABASES = "*"
+HIDDEN = "***"
+SHORT_PASSWORD = 8  # signs
 _SYNTAX = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://(?:(?P<login>[^/?#]*)@)?(?P<place>[^/?#]*)"
     r"(?:/(?P<database>[^?#]*))?(?:\?(?P<query>[^#]*))?(?P<rest>#.*)?",
@@ -142,6 +144,16 @@ def default_name(base: str, suffix: str) -> str:
     if room < 1:
         raise ValueError(f"{suffix!r} leaves no room for a name")
     return base.encode()[:room].decode("utf-8", "ignore") + ending
+
+
+def hide(text: str, password: str) -> str:
+    """`text` without the password. One of a few signs is also a part of ordinary words, so it is looked for only where
+    a message could hold a password: behind `=`, in a URL, in quotes."""
+    if not password:
+        return text
+    if len(password) >= SHORT_PASSWORD:
+        return text.replace(password, HIDDEN)
+    return re.sub(rf"(?<==){re.escape(password)}(?!\w)|(?<=[:\"'“]){re.escape(password)}(?=[@\"'”])", HIDDEN, text)
 
 
 def _quote(value: str) -> str:

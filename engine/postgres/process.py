@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.errors import EngineError
-from engine.postgres.connection import Connection
+from engine.errors import EngineError, SourceError
+from engine.postgres.connection import Connection, hide
 
 CONNECT_SECONDS = 15
 PIPE_BYTES = 1 << 20
@@ -33,6 +33,8 @@ PAUSE_SECONDS = 0.001
 PAUSES = 3
 # How often a wait looks whether somebody wants to stop.
 LOOK_SECONDS = 0.5
+# How long its output may stay open and silent after the program has ended: something that it started holds it.
+HELD_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -80,7 +82,7 @@ class Credentials:
         self._file.unlink(missing_ok=True)
 
     def redact(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret else text
+        return hide(text, self._secret)
 
 
 class Child:
@@ -116,10 +118,13 @@ class Child:
         return self._process.pid
 
     def readinto(self, buffer: memoryview, look: Callable[[], None]) -> int:
-        """Bytes of its stdout into the front of `buffer`; 0 at the end. `look` is called while nothing comes."""
+        """Bytes of its stdout into the front of `buffer`; 0 at the end. `look` is called while nothing comes.
+
+        Raises SourceError when the program has ended, but its output has not."""
         pipe = self._process.stdout
         assert pipe is not None, "started without writes=True"
         filled = pauses = 0
+        silent = 0.0
         while True:
             try:
                 count = os.readv(pipe.fileno(), [buffer[filled:]])
@@ -131,6 +136,8 @@ class Child:
                     time.sleep(PAUSE_SECONDS)
                 elif not _ready(pipe.fileno(), select.POLLIN):
                     look()
+                    silent = silent + LOOK_SECONDS if self._has_ended() else 0.0
+                    self._refuse_held_output(silent)
                 continue
             filled += count
             if not count or filled >= min(ENOUGH_BYTES, len(buffer)):
@@ -164,7 +171,7 @@ class Child:
                 waited += LOOK_SECONDS
                 look()
                 continue
-            self._collector.join()
+            self._collector.join(TERMINATE_SECONDS)  # bounded, as in `stop`
             return status
         return None
 
@@ -181,8 +188,8 @@ class Child:
 
     def stop(self) -> None:
         """Ends it: asks, then kills. It is gone when this returns, and so are its pipes."""
-        if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
+        if self._process.returncode is None:  # not waited for yet, so its group is still its own
+            self._signal(signal.SIGKILL if self._has_ended() else signal.SIGTERM)
             try:
                 self._process.wait(TERMINATE_SECONDS)
             except subprocess.TimeoutExpired:
@@ -199,6 +206,16 @@ class Child:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+    def _refuse_held_output(self, silent: float) -> None:
+        if silent >= HELD_SECONDS:
+            raise SourceError(f"{self.program} ended, but a program that it started keeps its output open.")
+
+    def _has_ended(self) -> bool:
+        """Whether the program itself is gone; it is not waited for, so that its group keeps its number."""
+        if self._process.returncode is not None:
+            return True
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _signal(self, number: signal.Signals) -> None:
         """To the program and whatever it started: it leads a group of its own."""

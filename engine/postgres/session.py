@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, SourceError
-from engine.postgres.connection import Connection
+from engine.postgres.connection import Connection, hide
 
 if TYPE_CHECKING:
     import psycopg
@@ -198,4 +198,4 @@ def _flatten(text: str, connection: Connection) -> str:
     for mark in ("FATAL: ", "ERROR: "):
         line = line.rpartition(mark)[2] if mark in line else line
     line = line.removeprefix("connection failed: ").strip().rstrip(".")
-    return line.replace(connection.password, "***") if connection.password else line
+    return hide(line, connection.password)

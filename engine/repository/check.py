@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,6 +16,7 @@ from engine.errors import (
     EngineError,
     Missing,
     NotFound,
+    RepositoryError,
     ShortRead,
     StorageError,
     Truncated,
@@ -28,11 +29,16 @@ from engine.model.content import Content
 from engine.model.manifest import FilesRoot, Manifest
 from engine.progress import Progress
 from engine.repository import layout
-from engine.repository.index import IndexTable, Location, Pack
-from engine.repository.reader import THREADS, BlobReader, load_sections
-from engine.repository.repository import Repository
+from engine.repository.evidence import Damaged, check_markers, check_programs, gather, read_heads
+from engine.repository.history import MISSING, Point, Witness, examine
+from engine.repository.index import Location, Pack
+from engine.repository.pack import PackInfo
+from engine.repository.reader import BlobReader
+from engine.repository.repository import Head, Repository, Stored
+from engine.repository.sections import Damages, load_sections
+from engine.repository.table import IndexTable
 
-MISSING, TRUNCATED, CORRUPT, WRONG_KEY = "missing", "truncated", "corrupt", "wrong-key"
+TRUNCATED, CORRUPT, WRONG_KEY = "truncated", "corrupt", "wrong-key"
 # Names of files listed with one damaged object; more help nobody, and the restore points are named in any case.
 _MAX_FILES = 1000
 _SPAN_BYTES = 8 << 20
@@ -69,18 +75,21 @@ def check(
     only: Collection[bytes] | None = None,
     read_percent: float = 100,
     progress: Progress,
+    witness: Witness | None = None,
 ) -> CheckReport:
-    """Check the restore points in `only`, or all, and read back `read_percent` of the packs that they need.
+    """Check the restore points in `only`, or all, and read back `read_percent` of the packs that they need. `witness`
+    is what the caller remembers of this destination: what it remembers and what is gone is damage as well.
 
     Damage is reported, not raised. Raises StorageError when the destination cannot be used, Cancelled."""
-    return _Check(repository, progress).run(only, read_percent)
+    return _Check(repository, progress, witness or Witness()).run(only, read_percent)
 
 
 class _Check:
     """The state of one check: blobs known to be bad, and subtrees known to be good."""
 
-    def __init__(self, repository: Repository, progress: Progress) -> None:
+    def __init__(self, repository: Repository, progress: Progress, witness: Witness) -> None:
         self._repository = repository
+        self._witness = witness
         self._progress = progress
         self._report = CheckReport()
         self._damage: dict[str, Damage] = {}
@@ -88,6 +97,7 @@ class _Check:
         self._lock = threading.Lock()
         self._bad_copies: set[tuple[bytes, bytes]] = set()
         self._table = IndexTable(repository.keyring)
+        self._absent = IndexTable(repository.keyring)
         self._reader = BlobReader(repository, self._table)
         self._sound_trees: set[bytes] = set()
         self._needed: set[bytes] | None = None
@@ -95,9 +105,13 @@ class _Check:
     def run(self, only: Collection[bytes] | None, read_percent: float) -> CheckReport:
         self._progress.phase("index")
         self._check_keys()
-        self._check_heads()
+        heads = self._read_heads()
         self._load_index()
-        manifests = self._load_manifests(only)
+        listed = set(self._repository.manifest_ids())
+        gone = self._witness.held.keys() - listed
+        stored = self._load_manifests(listed if only is None else set(only) - gone)
+        self._check_history(heads, listed, stored, only)
+        manifests = [each.manifest for each in stored]
         chosen = self._choose(manifests, only, read_percent)
         self._progress.phase("read", expected=sum(known.size for known in chosen))
         self._read_packs(chosen)
@@ -117,29 +131,50 @@ class _Check:
         if not slots:
             self._note(layout.KEYS, MISSING, "No key slot is there: without this installation nothing here opens.")
 
-    def _check_heads(self) -> None:
-        for item in self._repository.storage.list(layout.HEADS):
-            self._object()
-            self._try(item.name, lambda name=item.name: self._repository.open_head(name))  # type: ignore[misc]
+    def _read_heads(self) -> dict[str, Head]:
+        damage: Damaged = {}
+        heads = read_heads(self._repository, damage=damage)
+        self._object(len(heads) + len(damage))
+        self._note_all(damage)
+        return heads
 
     def _load_index(self) -> None:
-        damaged: list[Corrupt] = []
-        self._table.load(load_sections(self._repository, damage=damaged))
+        damage: Damages = {}
+        absent: list[PackInfo] = []
+        self._table.load(load_sections(self._repository, damage=damage, absent=absent))
+        self._absent.load(absent)
         self._object(len(self._repository.index_names()) + len(self._table.packs()))
-        for error in damaged:
-            self._note(error.name, _kind(error), error.message)
+        self._note_all(damage)
 
-    def _load_manifests(self, only: Collection[bytes] | None) -> list[Manifest]:
+    def _load_manifests(self, identities: Iterable[bytes]) -> list[Stored]:
         found = []
-        for identity in self._repository.manifest_ids() if only is None else only:
+        for identity in identities:
             self._object()
             name = layout.manifest(identity)
             stored = self._try(name, lambda i=identity: self._repository.read_manifest(i))  # type: ignore[misc]
-            if stored is None:
-                self._damage[name].backups.add(spell("bk", identity))
+            if stored is not None:
+                found.append(stored)
+            elif self._damage[name].kind == MISSING and identity in self._repository.removed_ids():
+                del self._damage[name]  # removed lawfully since it was listed
             else:
-                found.append(stored.manifest)
+                self._damage[name].backups.add(spell("bk", identity))
         return found
+
+    def _check_history(
+        self, heads: dict[str, Head], listed: set[bytes], stored: list[Stored], only: Collection[bytes] | None
+    ) -> None:
+        """Restore points that are missing from their series or do not belong there, and the notes about them."""
+        read = {each.manifest.id: Point.of(each) for each in stored}
+        points = read if only is None else {**self._witness.held, **read}
+        damage: Damaged = {}
+        evidence = gather(self._repository, heads, listed, points, with_tombstones=True, damage=damage)
+        self._object(len(evidence.buried) + check_markers(self._repository, damage=damage))
+        self._object(check_programs(self._repository, damage=damage))
+        self._note_all(damage)
+        for finding in examine(evidence, self._witness):
+            if only is None or finding.point in only:
+                noted = self._note(finding.object, finding.kind, finding.reason)
+                noted.backups.update([spell("bk", finding.point)] if finding.point else [])
 
     def _choose(self, manifests: Sequence[Manifest], only: Collection[bytes] | None, percent: float) -> list[Pack]:
         """The packs to read: all, or those that the selected restore points need; of these a random share."""
@@ -156,7 +191,7 @@ class _Check:
         return sorted(packs, key=lambda known: random_bytes(8))[:share] if share < len(packs) else packs
 
     def _read_packs(self, packs: Sequence[Pack]) -> None:
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="check") as pool:
+        with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="check") as pool:
             futures = [pool.submit(self._read_pack, known) for known in packs]
             try:
                 for future in futures:
@@ -275,7 +310,7 @@ class _Check:
     def _check_blob(self, id: bytes, path: str, backup: str) -> bool:
         location = self._table.find(id)
         if location is None:
-            self._hit(self._note(f"blob {id.hex()}", MISSING, "No pack holds this blob."), backup, path)
+            self._hit(self._note_lost(id), backup, path)
             return False
         if self._needed is not None:
             self._needed.add(location.pack.name)
@@ -303,6 +338,18 @@ class _Check:
 
     def _note(self, name: str, kind: str, reason: str) -> Damage:
         return self._damage.setdefault(name, Damage(name, kind, reason))
+
+    def _note_all(self, damage: Mapping[str, RepositoryError]) -> None:
+        for name, error in damage.items():
+            self._note(name, _kind(error), error.message)
+
+    def _note_lost(self, id: bytes) -> Damage:
+        """Of a blob that is nowhere: an index may still tell which pack it went with."""
+        location = self._absent.find(id)
+        if location is None:
+            return self._note(f"blob {id.hex()}", MISSING, "No pack holds this blob.")
+        name = layout.pack(location.pack.name)
+        return self._note(name, MISSING, f"{name} is not there.")
 
     def _object(self, count: int = 1) -> None:
         self._report.objects_checked += count

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
 from engine import crypto
 from engine.errors import AlreadyExists, Corrupt, EngineError, StorageError, Unavailable
-from engine.repository import layout
-from engine.repository.index import IndexTable
+from engine.repository import index, layout
 from engine.repository.pack import PackInfo
 from engine.repository.repository import Repository
+from engine.repository.sections import indexed
 from engine.repository.session import Session
+from engine.repository.table import IndexTable
 
 # Finished packs that wait for one destination; more would fill the spool without making anything faster.
 _WAITING_PACKS = 2
@@ -32,16 +34,17 @@ class SealedPack:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def release(self) -> None:
-        """One destination is done with it."""
+        """One destination is done with it. What cannot be removed goes with the scratch folder."""
         with self.lock:
             self.holders -= 1
             last = not self.holders
         if last:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink()
 
 
 class Copy:
-    """Puts packs to one destination in a thread of its own. A failure is kept in `error` and ends only this copy.
+    """Puts packs to one destination in threads of its own. A failure is kept in `error` and ends only this copy.
 
     Packs in `distrusted` were found damaged: what they hold is stored again."""
 
@@ -57,7 +60,9 @@ class Copy:
         self._distrusted = distrusted
         self._unindexed: list[PackInfo] = []
         self._packs: Queue[SealedPack | None] = Queue(_WAITING_PACKS)
-        self._thread = threading.Thread(target=self._upload, name=f"upload {name}", daemon=True)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._running = repository.storage.requests_at_once
 
     def prepare(self) -> None:
         """Announce the writer, then learn what may be referred to: packs that are listed and in no mark."""
@@ -68,19 +73,17 @@ class Copy:
             self.table.load(self._usable_sections(present))
         except EngineError as error:
             self.error = error
-        self._thread.start()
+        names = [f"upload {self.name} {number}" for number in range(self._running)]
+        self._threads = [threading.Thread(target=self._upload, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     def _usable_sections(self, present: dict[bytes, int]) -> Iterator[PackInfo]:
         """What may be referred to. A damaged index object is passed over, which costs room and nothing else."""
-        for name in self.repository.index_names():
-            try:
-                sections = self.repository.read_index(name)
-            except Corrupt:
-                continue
-            for info in sections:
-                is_sound = present.get(info.name) == info.size and info.name not in self._distrusted
-                if is_sound and info.name not in self._marked:
-                    yield info
+        for info in indexed(self.repository, damage={}):
+            is_sound = present.get(info.name) == info.size and info.name not in self._distrusted
+            if is_sound and info.name not in self._marked:
+                yield info
 
     @property
     def is_alive(self) -> bool:
@@ -91,21 +94,28 @@ class Copy:
         """Hand over a finished pack; waits when the destination is behind."""
         self._packs.put(sealed)
 
-    def put_copy(self, info: PackInfo, data: bytes) -> None:
-        """Store a pack that another destination has, before the run sends packs of its own. Raises StorageError."""
+    def is_marked(self, pack: bytes) -> bool:
+        """Whether some pruner is about to delete the pack: it is neither referred to nor touched."""
+        return pack in self._marked
+
+    def put_copy(self, info: PackInfo, data: bytes | Path) -> None:
+        """Store a pack from elsewhere, before the run sends packs of its own. Raises StorageError."""
         self._put(info, data)
 
     def write_index(self) -> None:
         """Publish an index of the packs that were confirmed since the last one. Raises StorageError."""
-        if self._unindexed:
-            self.repository.write_index(self._unindexed)
-            self._unindexed = []
+        with self._lock:
+            confirmed, self._unindexed = self._unindexed, []
+        if confirmed:
+            self.repository.write_index(confirmed)
 
     def finish(self) -> None:
         """Wait until every pack is confirmed and indexed. May be called again, to no effect."""
-        if self._thread.is_alive():
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._packs.put(None)
-            self._thread.join()
+        for thread in threads:
+            thread.join()
 
     def fail(self, error: EngineError) -> None:
         """Take this destination out of the run."""
@@ -113,20 +123,25 @@ class Copy:
 
     def _upload(self) -> None:
         while (sealed := self._packs.get()) is not None:
-            try:
-                if self.is_alive:
-                    self._put(sealed.info, sealed.path)
-            except EngineError as error:
-                self.fail(error)
-            except Exception as error:  # noqa: BLE001 - a thread's fault must end the copy, not hang the run
-                self.fail(StorageError(f"Writing to {self.name} failed: {error!r}."))
-            finally:
-                sealed.release()
-        if self.is_alive:
-            try:
-                self.write_index()
-            except EngineError as error:
-                self.fail(error)
+            self._attempt(lambda info=sealed.info, path=sealed.path: self._put(info, path))  # type: ignore[misc]
+            sealed.release()
+        with self._lock:
+            self._running -= 1
+            is_last = not self._running
+        if is_last:
+            self._attempt(self.write_index)
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Whatever goes wrong in a thread must end the copy: a thread that just died would neither upload what waits
+        nor keep the run from committing."""
+        if not self.is_alive:
+            return
+        try:
+            action()
+        except EngineError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - see above
+            self.fail(StorageError(f"Writing to {self.name} failed: {error!r}."))
 
     def _put(self, info: PackInfo, data: bytes | Path) -> None:
         storage, name = self.repository.storage, layout.pack(info.name)
@@ -139,7 +154,10 @@ class Copy:
                 raise Corrupt(f"{name} is at {self.name} already, and damaged.", name=name) from None
         if storage.stat(name).size != info.size:
             raise Corrupt(f"{name} arrived at {self.name} with another size.", name=name)
-        self.table.add(info)
-        self._unindexed.append(info)
-        if len(self._unindexed) >= _PACKS_PER_INDEX:
+        with self._lock:
+            self.table.add(info)
+            self._unindexed.append(info)
+            waiting_bytes = sum(map(index.length_of, self._unindexed))
+            is_due = len(self._unindexed) >= _PACKS_PER_INDEX or waiting_bytes >= index.FULL_BYTES
+        if is_due:
             self.write_index()

@@ -1,127 +1,203 @@
-"""Gives a destination the restore points that it missed, from one that has them: the same packs, byte for byte."""
+"""Gives a destination the restore points that it missed, from others that have them: the same packs, byte for byte, and
+single blobs sealed anew where a pack is damaged."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
-from engine import crypto
 from engine.errors import Corrupt, NotFound, RepositoryError
 from engine.ids import new_id
 from engine.model.manifest import Manifest
 from engine.progress import Progress
 from engine.repository import layout
 from engine.repository.copy import Copy
-from engine.repository.index import Pack
-from engine.repository.pack import info_of
-from engine.repository.reader import BlobReader, open_reader
+from engine.repository.failover import FailoverReader, Spare
+from engine.repository.filling import Filler
+from engine.repository.reader import open_reader
 from engine.repository.references import blobs_of
 from engine.repository.repository import Head, Repository
 from engine.repository.session import Session
 
 Clock = Callable[[], datetime]
+Source = tuple[str, Repository]
 
 
 @dataclass
 class CaughtUp:
-    """What was copied: restore points, packs, and bytes of packs."""
+    """What was copied: restore points, whole packs, single blobs, and `stored` bytes of both. `failed` are restore
+    points that could not be copied, since something that they need is damaged wherever it is."""
 
-    points: int = 0
+    points: list[bytes] = field(default_factory=list)
     packs: int = 0
-    bytes: int = 0
+    blobs: int = 0
+    stored: int = 0
+    failed: dict[bytes, Corrupt] = field(default_factory=dict)
 
 
-def missed_points(source: Repository, target: Repository, config_id: str | None) -> list[Manifest]:
-    """Restore points of a configuration, or of all, that only `source` has and that were not removed at `target`,
-    in the order of their numbers. Raises Corrupt, StorageError."""
-    lacking = set(source.manifest_ids()) - set(target.manifest_ids())
-    if not lacking:
-        return []
-    lacking -= target.removed_ids()
-    found = []
-    for identity in lacking:
-        try:
-            manifest = source.read_manifest(identity).manifest
-        except (RepositoryError, NotFound):
-            continue  # one damaged restore point must not keep the others from being copied; verify reports it
-        if config_id in (None, manifest.config_id):
-            found.append(manifest)
-    return sorted(found, key=lambda manifest: (manifest.config_id, manifest.sequence))
+@dataclass(frozen=True)
+class Missed:
+    """A restore point that a destination lacks, and a repository that has its manifest."""
+
+    manifest: Manifest
+    source: Repository
 
 
-def sync(source: Repository, name: str, target: Repository, *, clock: Clock, progress: Progress) -> CaughtUp:
-    """Give the destination `name` all restore points that it missed and `source` has.
+def missed_points(
+    sources: Sequence[Source], target: Repository, config_ids: Collection[str] | None
+) -> Iterator[Missed]:
+    """Restore points of these configurations, or of all, that only `sources` have, in the order of their numbers. What
+    was removed at the target, or is in the trash where it lies, is not among them. Raises StorageError."""
+    known = set(target.manifest_ids()) | target.removed_ids()
+    found: dict[bytes, Missed] = {}
+    for _, source in sources:
+        lacking = set(source.manifest_ids()) - known - found.keys()
+        if not lacking:
+            continue
+        fenced = source.fenced_sessions()
+        for identity in lacking - source.removed_ids():
+            try:
+                manifest = source.read_manifest(identity).manifest
+            except (RepositoryError, NotFound):
+                continue  # one damaged restore point must not keep the others from being copied; verify reports it
+            if (config_ids is None or manifest.config_id in config_ids) and manifest.session not in fenced:
+                found[identity] = Missed(manifest, source)
+    yield from sorted(found.values(), key=lambda missed: (missed.manifest.config_id, missed.manifest.sequence))
 
-    Raises Corrupt when the source's copy is damaged, Fenced, StorageError; what was copied until then stays."""
-    copy = Copy(name, target, Session(target, new_id(), "", clock))
+
+def sync(
+    sources: Sequence[Source],
+    name: str,
+    target: Repository,
+    *,
+    config_ids: Collection[str] | None = None,
+    clock: Clock,
+    progress: Progress,
+    spool: Path,
+) -> CaughtUp:
+    """Give the destination `name` the restore points that it missed. `spool` is an existing private folder.
+
+    Raises Fenced, StorageError; what was copied until then stays."""
+    with at_work(name, target, clock=clock) as copy:
+        return catch_up(sources, copy, config_ids, progress=progress, spool=spool)
+
+
+@contextmanager
+def at_work(name: str, target: Repository, *, clock: Clock, distrusted: Collection[bytes] = ()) -> Iterator[Copy]:
+    """A writer at one destination, for the time of the block: its session is on and its index loaded, without the packs
+    in `distrusted`. Raises what went wrong with it."""
+    copy = Copy(name, target, Session(target, new_id(), "", clock), distrusted=distrusted)
     copy.prepare()
     try:
         if copy.error:
             raise copy.error
-        result = catch_up(source, copy, None, progress=progress)
+        yield copy
+        copy.finish()
+        if copy.error:
+            raise copy.error
+        copy.session.check_fence()
     finally:
         copy.finish()
         copy.session.end()
-    if copy.error:
-        raise copy.error
-    return result
 
 
-def catch_up(source: Repository, target: Copy, config_id: str | None, *, progress: Progress) -> CaughtUp:
-    """Copy what `target` missed of one configuration, or of all. `target` was prepared: its session is on, its index
-    loaded. Raises Corrupt when the source's copy is damaged, Fenced, StorageError."""
-    result = CaughtUp()
-    missed = missed_points(source, target.repository, config_id)
+def catch_up(
+    sources: Sequence[Source],
+    target: Copy,
+    config_ids: Collection[str] | None,
+    *,
+    progress: Progress,
+    spool: Path,
+) -> CaughtUp:
+    """Copy what `target` missed of these configurations, or of all. `target` was prepared: its session is on, its index
+    loaded. Raises Fenced, StorageError."""
+    missed = list(missed_points(sources, target.repository, config_ids))
     if not missed:
-        return result
+        return CaughtUp()
     progress.phase(f"bring {target.name} up to date")
-    reader, seen = open_reader(source), set[bytes]()
-    for manifest in missed:
-        for pack in _packs_lacking(reader, manifest, target, seen):
-            data = source.storage.get(layout.pack(pack.name))
-            if crypto.sha256(data) != pack.name:
-                raise Corrupt(f"{layout.pack(pack.name)} is damaged.", name=layout.pack(pack.name))
-            target.put_copy(info_of(source.keyring, pack.name, data), data)
-            result.packs += 1
-            result.bytes += len(data)
-            progress.advance(stored=len(data))
-            progress.checkpoint()
-        target.write_index()
-        _commit(source, target.repository, manifest)
-        target.session.check_fence()
-        result.points += 1
-    for _, series in itertools.groupby(missed, key=lambda manifest: manifest.config_id):
-        arrived = list(series)
-        _update_head(target.repository, arrived[-1], {manifest.sequence for manifest in arrived}, source)
+    reader = open_sources(sources)
+    return bring(missed, target, reader, Filler(target, reader, spool=spool, progress=progress))
+
+
+def open_sources(sources: Sequence[Source]) -> FailoverReader:
+    """A reader of whatever one of the sources has. Raises the first one's error when none can be read."""
+    places = [Spare(name, partial(open_reader, repository)) for name, repository in sources]
+    for number, place in enumerate(places):
+        try:
+            return FailoverReader(place, [each for each in places if each is not place], lambda text: None)
+        except (RepositoryError, NotFound) as error:
+            place.failure = error
+            if number == len(places) - 1:
+                raise
+    raise ValueError("there is no source")
+
+
+def bring(missed: Sequence[Missed], target: Copy, reader: FailoverReader, filler: Filler) -> CaughtUp:
+    """Copy these restore points, each committed as soon as everything that it needs is confirmed and indexed."""
+    result = CaughtUp()
+    seen: set[bytes] = set()
+    try:
+        for each in missed:
+            try:
+                filler.fill(blobs_of(reader, each.manifest, seen))
+            except Corrupt as error:
+                result.failed[each.manifest.id] = error
+                seen = set()  # of directories that were met only in part nothing is known
+                continue
+            filler.flush()
+            target.repository.commit(each.manifest, each.source.storage.get(layout.manifest(each.manifest.id)))
+            target.session.check_fence()
+            _update_head(target.repository, each)
+            result.points.append(each.manifest.id)
+    finally:
+        filler.abandon()
+    result.packs, result.blobs, result.stored = filler.packs, filler.blobs, filler.stored
     return result
 
 
-def _packs_lacking(reader: BlobReader, manifest: Manifest, target: Copy, seen: set[bytes]) -> list[Pack]:
-    """Packs of the source that hold what the target lacks of a restore point, in the order in which they are needed."""
-    packs: dict[bytes, Pack] = {}
-    for id in blobs_of(reader, manifest, seen):
-        if id not in target.table:
-            location = reader.table.find(id)
-            if location is None:
-                raise Corrupt(f"A blob is missing from {reader.repository.describe()}.", name=f"blob {id.hex()}")
-            packs[location.pack.name] = location.pack
-    return list(packs.values())
+def _update_head(target: Repository, arrived: Missed) -> None:
+    manifest = arrived.manifest
+    try:
+        head = target.read_head(manifest.config_id)
+    except Corrupt:
+        rebuild_heads(target, {})
+        return
+    if head is not None and head.sequence >= manifest.sequence:
+        target.write_head(replace(head, missing=tuple(n for n in head.missing if n != manifest.sequence)))
+        return
+    gaps = head.missing if head else ()
+    start = head.sequence + 1 if head else 1
+    missing = (*gaps, *range(start, manifest.sequence))
+    stored = arrived.source.read_manifest(manifest.id)
+    target.write_head(Head(manifest.config_id, manifest.sequence, manifest.id, stored.hash, missing))
 
 
-def _commit(source: Repository, target: Repository, manifest: Manifest) -> None:
-    sealed = source.storage.get(layout.manifest(manifest.id))
-    target.commit(manifest, sealed)
-
-
-def _update_head(target: Repository, newest: Manifest, arrived: set[int], source: Repository) -> None:
-    head = target.read_head(newest.config_id)
-    if head is None or head.sequence < newest.sequence:
-        gaps = head.missing if head else ()
-        start = head.sequence + 1 if head else 1
-        missing = [n for n in (*gaps, *range(start, newest.sequence)) if n not in arrived]
-        stored = source.read_manifest(newest.id)
-        target.write_head(Head(newest.config_id, newest.sequence, newest.id, stored.hash, tuple(missing)))
-    else:
-        target.write_head(replace(head, missing=tuple(n for n in head.missing if n not in arrived)))
+def rebuild_heads(target: Repository, missing: Mapping[str, Collection[int]]) -> list[str]:
+    """Write the heads anew that are lost or damaged here, from the restore points that are here; `missing` are numbers
+    that this destination is known never to have got. Returns the configurations' ids. Raises StorageError."""
+    newest: dict[str, Head] = {}
+    fenced = target.fenced_sessions()
+    for identity in target.manifest_ids():
+        try:
+            stored = target.read_manifest(identity)
+        except (RepositoryError, NotFound):
+            continue
+        manifest = stored.manifest
+        known = newest.get(manifest.config_id)
+        if manifest.session not in fenced and (known is None or known.sequence < manifest.sequence):
+            gaps = tuple(sorted(n for n in missing.get(manifest.config_id, ()) if n < manifest.sequence))
+            newest[manifest.config_id] = Head(manifest.config_id, manifest.sequence, identity, stored.hash, gaps)
+    rebuilt = []
+    for config_id, head in newest.items():
+        try:
+            lost = target.read_head(config_id) is None
+        except Corrupt:
+            lost = True
+        if lost:
+            target.write_head(head)
+            rebuilt.append(config_id)
+    return rebuilt

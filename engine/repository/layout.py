@@ -13,6 +13,7 @@ DESCRIPTION = "holdfast.json"
 KEYS, PACKS, INDEX, MANIFESTS = "keys/", "packs/", "index/", "manifests/"
 HEADS, TOMBSTONES, SESSIONS, MARKS = "heads/", "tombstones/", "sessions/", "marks/"
 FENCES, QUARANTINE = "fences/", "quarantine/"
+RESERVE = "reserve"
 
 
 def pack(name: bytes) -> str:
@@ -41,9 +42,26 @@ def session(identity: bytes, count: int) -> str:
     return f"{SESSIONS}{identity.hex()}.{count}"
 
 
+def mark(identity: bytes) -> str:
+    """The mark of a pruner."""
+    return MARKS + identity.hex()
+
+
+def tombstone(restore_point: bytes) -> str:
+    """The tombstone of a restore point."""
+    return TOMBSTONES + restore_point.hex()
+
+
 def fence(session_identity: bytes) -> str:
     """The fence of a session."""
     return FENCES + session_identity.hex()
+
+
+def quarantine(name: str, number: int = 1) -> str:
+    """Where a damaged object is set aside: a pack under its own name, another one with its folder before it. `number`
+    counts those that were set aside under one name."""
+    plain = name.rsplit("/", 1)[1] if name.startswith(PACKS) else name.replace("/", "-")
+    return QUARANTINE + (plain if number == 1 else f"{plain}.{number}")
 
 
 def named(items: Iterable[Item], length: int) -> Iterator[tuple[Item, bytes]]:

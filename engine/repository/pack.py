@@ -125,6 +125,12 @@ class OpenPack:
         self._hash.update(data)
 
 
+def finished_size(suite: int, size: int, blobs: int) -> int:
+    """The size of a pack once it is finished, when `size` bytes of header and blobs are in it."""
+    directory = _COUNT.size + blobs * ENTRY_BYTES
+    return size + crypto.sealed_length(suite or crypto.AES_256_GCM, directory) + TRAILER_BYTES
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
@@ -159,14 +165,23 @@ def open_blob(
     header: Header, entry: Entry, sealed: bytes | memoryview, decompressor: compress.Decompressor, *, name: str
 ) -> bytes:
     """The plaintext of a blob of depth 0; its id is still to be compared. Raises Corrupt."""
+    payload = open_payload(header, entry, sealed, name=name)
+    try:
+        return decompressor.decompress(entry.codec, payload, entry.plain)
+    except compress.BadFrame as error:
+        raise Corrupt(f"A blob in {name} is damaged.", name=name) from error
+
+
+def open_payload(header: Header, entry: Entry, sealed: bytes | memoryview, *, name: str) -> bytes:
+    """A blob of depth 0 as it was compressed. Raises Corrupt."""
     if entry.depth:
         raise Corrupt("A difference cannot be opened without its base.", name=name)
     if entry.plain > MAX_BLOB_PLAIN:
         raise Corrupt(f"{name} is damaged: a blob claims an absurd length.", name=name)
     bound = header.bound(entry.position, entry.type, entry.codec, entry.plain, id=entry.id, base=NO_ID)
     try:
-        return decompressor.decompress(entry.codec, header.cipher.open(sealed, bound), entry.plain)
-    except (crypto.OpenFailed, compress.BadFrame) as error:
+        return header.cipher.open(sealed, bound)
+    except crypto.OpenFailed as error:
         raise Corrupt(f"A blob in {name} is damaged.", name=name) from error
 
 

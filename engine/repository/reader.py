@@ -10,15 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from engine import crypto
 from engine.compress import Decompressor
-from engine.errors import Corrupt, Missing, NotFound, Truncated
+from engine.errors import Corrupt, Missing, NotFound, ShortRead, Truncated
 from engine.model import content as contents
 from engine.model import tree
 from engine.model.content import Chunk, Content
 from engine.model.tree import Node
-from engine.repository import box, layout, pack
-from engine.repository.index import IndexTable, Location
-from engine.repository.pack import PackInfo
+from engine.repository import layout, pack
+from engine.repository.index import Location
 from engine.repository.repository import Repository
+from engine.repository.sections import load_sections
+from engine.repository.table import IndexTable
 
 # Plain bytes decoded ahead of a stream's consumer: enough to keep the threads busy, whatever the stream's size.
 _AHEAD_BYTES = 32 << 20
@@ -29,20 +30,54 @@ THREADS = os.cpu_count() or 1
 class BlobReader:
     """Fetches and opens the blobs of one repository; safe to use from several threads."""
 
-    def __init__(self, repository: Repository, table: IndexTable) -> None:
+    def __init__(self, repository: Repository, table: IndexTable, *, index_names: set[str] | None = None) -> None:
+        """`index_names` are the index objects that `table` was loaded from, if it shall be loaded anew when others
+        have taken their place."""
         self.repository = repository
         self.table = table
         self._local = threading.local()
+        self._index_names = index_names
+        self._refreshing = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """How many threads make the best of this machine and of the way to the repository."""
+        return max(THREADS, self.repository.storage.requests_at_once)
 
     def read(self, id: bytes) -> bytes:
         """The plaintext of a blob, from the first good one of its copies. Raises Corrupt, StorageError."""
+        return self.locate(id)[1]
+
+    def locate(self, id: bytes) -> tuple[Location, bytes]:
+        """The first good one of a blob's copies, with its plaintext. Raises Corrupt, StorageError."""
+        try:
+            return self._locate(id)
+        except Missing:  # a clean-up may have put it into another pack since the index was loaded
+            if not self._refresh():
+                raise
+            return self._locate(id)
+
+    def _refresh(self) -> bool:
+        """Whether there were other index objects by now; they are loaded then."""
+        with self._refreshing:
+            if self._index_names is None or self._index_names == set(self.repository.index_names()):
+                return False
+            fresh = open_reader(self.repository)
+            self.table, self._index_names = fresh.table, fresh._index_names
+            return True
+
+    def _locate(self, id: bytes) -> tuple[Location, bytes]:
         damage: Corrupt = Missing(f"A blob is missing from {self.repository.describe()}.", name=f"blob {id.hex()}")
         for location in self.table.find_all(id):
             try:
-                return self.fetch(location)
-            except Corrupt as error:
-                damage = error
+                return location, self.fetch(location)
+            except (Corrupt, ShortRead) as error:
+                damage = error if isinstance(error, Corrupt) else Truncated(error.message, name=_name(location))
         raise damage
+
+    def close(self) -> None:
+        """Give up the connections of its storage."""
+        self.repository.storage.close()
 
     def fetch(self, location: Location) -> bytes:
         """The plaintext of the blob at a place."""
@@ -136,7 +171,7 @@ class BlobReader:
     def _ahead(self, chunks: Iterable[Chunk]) -> Iterator[bytes]:
         waiting: deque[tuple[Future[bytes], int]] = deque()
         held = 0
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
             try:
                 for chunk in chunks:
                     while waiting and held + chunk.length > _AHEAD_BYTES:
@@ -169,6 +204,10 @@ class BlobReader:
         return made
 
 
+def _name(location: Location) -> str:
+    return layout.pack(location.pack.name)
+
+
 def _zeros(length: int) -> Iterator[bytes]:
     for start in range(0, length, _ZEROS_BYTES):
         yield bytes(min(_ZEROS_BYTES, length - start))
@@ -177,51 +216,7 @@ def _zeros(length: int) -> Iterator[bytes]:
 def open_reader(repository: Repository) -> BlobReader:
     """A reader over all blobs at a destination; where an index is damaged, packs tell themselves what they hold.
 
-    Raises WrongKey, StorageError."""
-    table = IndexTable(repository.keyring)
-    table.load(load_sections(repository, damage=[]))
-    return BlobReader(repository, table)
-
-
-def load_sections(repository: Repository, *, damage: list[Corrupt]) -> list[PackInfo]:
-    """What every existing pack holds, from the indexes and, for packs that none names, from their own directories.
-
-    Damaged and missing objects are added to `damage`."""
-    sections: list[PackInfo] = []
-    present = repository.list_packs()
-    for index_name in repository.index_names():
-        try:
-            sections.extend(repository.read_index(index_name))
-        except Corrupt as error:
-            damage.append(error)
-    damage.extend(_absent(info, present) for info in sections if present.get(info.name) != info.size)
-    sections = [info for info in sections if present.get(info.name) == info.size]
-    indexed = {info.name for info in sections}
-    for name, size in present.items():
-        if name not in indexed:
-            try:
-                sections.append(read_section(repository, name, size))
-            except NotFound:
-                continue  # deleted since it was listed
-            except Corrupt as error:
-                damage.append(error)
-    return sections
-
-
-def _absent(info: PackInfo, present: dict[bytes, int]) -> Corrupt:
-    name, size = layout.pack(info.name), present.get(info.name)
-    if size is None:
-        return Missing(f"{name} is not there.", name=name)
-    return Truncated(f"{name} has {size} bytes instead of {info.size}.", name=name)
-
-
-def read_section(repository: Repository, pack_name: bytes, size: int) -> PackInfo:
-    """An index section made from the pack itself. Raises Corrupt, WrongKey, StorageError."""
-    name, get = layout.pack(pack_name), repository.storage.get
-    if size < box.HEADER_BYTES + pack.TRAILER_BYTES:
-        raise Corrupt(f"{name} is cut off.", name=name)
-    header = box.read_header(repository.keyring, get(name, 0, box.HEADER_BYTES), box.PACK_MAGIC, name)
-    tail = get(name, size - pack.TRAILER_BYTES, pack.TRAILER_BYTES)
-    position, length, plain_length = pack.read_trailer(tail, size, name)
-    directory = pack.open_directory(header, position, get(name, position, length), plain_length, name)
-    return PackInfo(pack_name, size, header.raw, directory)
+    Raises StorageError."""
+    table, names = IndexTable(repository.keyring), set(repository.index_names())
+    table.load(load_sections(repository, damage={}, absent=[]))
+    return BlobReader(repository, table, index_names=names)

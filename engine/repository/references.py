@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from engine.model import content as contents
 from engine.model import tree
@@ -12,37 +12,52 @@ from engine.repository.reader import BlobReader
 
 
 def blobs_of(reader: BlobReader, manifest: Manifest, seen_trees: set[bytes]) -> Iterator[bytes]:
-    """Ids of all blobs that a restore point needs, some more than once. Directories in `seen_trees` are left out,
-    and those met are added. Raises Corrupt when a tree or list cannot be read."""
+    """Ids of all blobs that a restore point needs, some more than once. Trees and lists in `seen_trees` are left out
+    with all that is below them, and those met are added. Raises Corrupt when a tree or list cannot be read."""
+
+    def is_new(id: bytes) -> bool:
+        count = len(seen_trees)
+        seen_trees.add(id)
+        return len(seen_trees) > count
+
+    return new_blobs_of(reader, manifest, is_new)
+
+
+def new_blobs_of(reader: BlobReader, manifest: Manifest, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """As `blobs_of`; `is_new` is asked about each tree and list. Those that it answers False to are left out."""
     for root in manifest.roots:
         if isinstance(root, FilesRoot):
-            yield from _blobs_below(reader, root.node.content or b"", seen_trees)
+            yield from _blobs_below(reader, root.node.content or b"", is_new)
         else:
-            yield from _blobs_in(reader, root.content)
+            yield from _blobs_in(reader, root.content, is_new)
 
 
-def _blobs_below(reader: BlobReader, ids: bytes, seen_trees: set[bytes]) -> Iterator[bytes]:
+def _blobs_below(reader: BlobReader, ids: bytes, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
     waiting = [ids]
     while waiting:
         for id in contents.split_ids(waiting.pop()):
-            if id in seen_trees:
+            if not is_new(id):
                 continue
-            seen_trees.add(id)
             yield id
             for node in tree.decode(reader.read(id)):
                 if node.kind == tree.DIRECTORY and node.content:
                     waiting.append(node.content)
                 elif node.kind == tree.FILE:
-                    yield from _blobs_in(reader, node.content)
+                    yield from _blobs_in(reader, node.content, is_new)
 
 
-def _blobs_in(reader: BlobReader, content: Content) -> Iterator[bytes]:
+def _blobs_in(reader: BlobReader, content: Content, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
     if content is None:
         return
     if content[0] == contents.BUNDLE:
         yield content[1]
         return
-    if content[0] == contents.LISTS:
-        yield from contents.split_ids(content[1])
-    for chunk in reader.chunks(content):
-        yield chunk.id
+    if content[0] == contents.CHUNKS:
+        for chunk in contents.unpack_entries(content[1]):
+            yield chunk.id
+        return
+    for id in contents.split_ids(content[1]):
+        if is_new(id):
+            yield id
+            for chunk in contents.unpack_entries(reader.read(id)):
+                yield chunk.id

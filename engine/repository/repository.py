@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,12 @@ import msgpack
 
 from engine import chunker, crypto
 from engine import keyring as keys
-from engine.errors import AlreadyExists, Corrupt, NotARepository, NotFound, WrongKey
+from engine.errors import AlreadyExists, Corrupt, NotARepository, NotFound, RepositoryError, StorageError, WrongKey
 from engine.ids import new_id
 from engine.keyring import Keyring
 from engine.model import manifest as manifests
 from engine.model.manifest import Manifest
-from engine.repository import box, index, layout
+from engine.repository import box, index, layout, reserve
 from engine.repository.pack import PackInfo
 from engine.storage.base import Storage
 
@@ -58,18 +59,17 @@ class Repository:
         return [item.name for item, _ in layout.named(self.storage.list(layout.INDEX), layout.HASH_BYTES)]
 
     def read_index(self, name: str) -> list[PackInfo]:
-        """The sections of one index object; none when it was replaced meanwhile."""
-        try:
-            data = self.storage.get(name)
-        except NotFound:
-            return []
+        """The sections of one index object. Raises NotFound when it was replaced meanwhile, Corrupt, WrongKey."""
+        data = self.storage.get(name)
         self._check_hash(name, data)
         return list(index.decode(box.open_box(self.keyring, box.INDEX, data, name), name))
 
-    def write_index(self, packs: Iterable[PackInfo]) -> None:
-        """Publish an index object for packs that are confirmed at this destination."""
+    def write_index(self, packs: Iterable[PackInfo]) -> str:
+        """Publish an index object for packs that are confirmed at this destination. Returns its name."""
         sealed = box.seal_box(self.keyring, box.INDEX, index.encode(packs), self.suite)
-        self.storage.put(layout.index(crypto.sha256(sealed)), sealed)
+        name = layout.index(crypto.sha256(sealed))
+        self.storage.put(name, sealed)
+        return name
 
     def list_packs(self) -> dict[bytes, int]:
         """Names and sizes in bytes of the packs that exist."""
@@ -95,25 +95,27 @@ class Repository:
         return {identity for _, identity in layout.named(self.storage.list(layout.FENCES), layout.ID_BYTES)}
 
     def removed_ids(self) -> set[bytes]:
-        """Restore points that were removed here lawfully, from their tombstones. Raises Corrupt."""
-        removed = set()
-        for item in self.storage.list(layout.TOMBSTONES):
-            plain = box.open_box(self.keyring, box.TOMBSTONE, self.storage.get(item.name), item.name)
-            removed.add(msgpack.unpackb(plain)["manifest"])
-        return removed
+        """Restore points that have a tombstone here: removed lawfully, or in the trash if their manifest is there."""
+        return {identity for _, identity in layout.named(self.storage.list(layout.TOMBSTONES), layout.ID_BYTES)}
 
     def seal_manifest(self, manifest: Manifest) -> bytes:
         """The bytes of a manifest object; the same ones go to every destination."""
         return box.seal_box(self.keyring, box.MANIFEST, manifests.encode(manifest), self.suite)
 
     def commit(self, manifest: Manifest, sealed: bytes) -> None:
-        """Create the manifest object, then read it back and compare: from here on the restore point exists."""
+        """Create the manifest object, then read it back and compare: from here on the restore point exists. One that
+        comes back wrong is taken away again: as long as an unreadable manifest is there, nothing can be cleaned up."""
         name = layout.manifest(manifest.id)
         self.storage.put(name, sealed)
-        stored = self.read_manifest(manifest.id)
-        same = manifests.encode(stored.manifest) == manifests.encode(manifest)
-        if not same or stored.hash != crypto.sha256(sealed):
-            raise Corrupt(f"{self.describe()} gave back another manifest than it was given.", name=name)
+        try:
+            stored = self.read_manifest(manifest.id)
+            same = manifests.encode(stored.manifest) == manifests.encode(manifest)
+            if not same or stored.hash != crypto.sha256(sealed):
+                raise Corrupt(f"{self.describe()} gave back another manifest than it was given.", name=name)
+        except RepositoryError:
+            with suppress(StorageError):
+                self.storage.delete(name)
+            raise
 
     def read_manifest(self, identity: bytes) -> Stored:
         """Raises NotFound, Corrupt, WrongKey, UnsupportedVersion."""
@@ -195,8 +197,14 @@ def create(storage: Storage, keyring: Keyring, slots: dict[str, bytes], *, progr
         except AlreadyExists:
             continue
     identity = new_id()
-    storage.put(layout.DESCRIPTION, _describe(keyring, identity, program))
+    write_description(storage, keyring, identity, program=program)
+    reserve.keep(storage)
     return open_repository(storage, keyring, expected=identity, suite=suite)
+
+
+def write_description(storage: Storage, keyring: Keyring, identity: bytes, *, program: str) -> None:
+    """Makes a place a repository, of this identity. Raises AlreadyExists, StorageError."""
+    storage.put(layout.DESCRIPTION, _describe(keyring, identity, program))
 
 
 def open_repository(

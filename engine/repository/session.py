@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import msgpack
 
-from engine.errors import Fenced, NotFound, StorageError
+from engine.errors import AlreadyExists, Fenced, NotFound, StorageError
 from engine.model.manifest import to_micros
-from engine.repository import box, layout
+from engine.repository import box, layout, reserve
 from engine.repository.repository import Repository
 
 RENEW_AFTER = timedelta(hours=1)
@@ -90,3 +90,21 @@ class Session:
         name = layout.session(self.identity, self._count)
         self._markers.add(name)  # before it is there: also a marker whose writing failed half-way is removed
         self._repository.storage.put(name, sealed)
+
+
+def running(repository: Repository) -> dict[bytes, datetime]:
+    """Sessions that were not ended and not fenced, with the storage's time of their last renewal."""
+    found: dict[bytes, datetime] = {}
+    for item, identity in layout.named(repository.storage.list(layout.SESSIONS), layout.ID_BYTES):
+        found[identity] = max(item.modified_at, found.get(identity, item.modified_at))
+    for fenced in repository.fenced_sessions():
+        found.pop(fenced, None)
+    return found
+
+
+def fence(repository: Repository, session: bytes, *, by: bytes, now: datetime) -> None:
+    """Take a session's rights away: whatever it commits from now on is a failed run. Raises StorageError."""
+    plain = msgpack.packb({"session": session, "by": by, "at": to_micros(now)})
+    sealed, name = box.seal_box(repository.keyring, box.FENCE, plain, repository.suite), layout.fence(session)
+    with suppress(AlreadyExists):
+        reserve.spend(repository.storage, lambda: repository.storage.put(name, sealed))

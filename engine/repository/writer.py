@@ -51,14 +51,17 @@ class Pending:
 
 
 class PendingChunks(Pending):
-    """Content in chunks: workers fill in entries in any order."""
+    """Content in chunks. Workers fill in `entries` by their number, in any order; they are taken out in order, into
+    `part` and from there into list blobs, whose ids are all that is kept of a file of any size."""
 
-    __slots__ = ("entries", "missing")
+    __slots__ = ("entries", "ids", "missing", "part", "sent", "taken")
 
     def __init__(self) -> None:
         super().__init__()
-        self.entries: list[Chunk | None] = []
-        self.missing = 0
+        self.entries: dict[int, Chunk] = {}
+        self.sent = self.missing = self.taken = 0
+        self.part = bytearray()
+        self.ids: list[bytes] = []
 
 
 class Writer:
@@ -139,7 +142,7 @@ class Writer:
                     segment, start, end = fresh, 0, rest
         finally:
             self._segment, self._filled = segment, end
-        if not pending.entries:
+        if not pending.sent:
             pending.settle(None)
         return pending, total
 
@@ -163,18 +166,25 @@ class Writer:
         """The content of chunks that are all ready; long lists become blobs of their own."""
         self.wait(pending)
         self.check()
-        entries = [entry for entry in pending.entries if entry is not None]
-        if len(entries) <= _INLINE_ENTRIES:
-            return (contents.CHUNKS, b"".join(map(contents.pack_entry, entries))) if entries else None
-        ids, part = [], []
-        for entry in entries:
-            part.append(contents.pack_entry(entry))
-            if not int.from_bytes(entry.id[-2:], "little") & _LIST_MASK or len(part) >= _LIST_ENTRIES:
-                ids.append(self.add_blob(pack.LIST, b"".join(part)))
-                part = []
-        if part:
-            ids.append(self.add_blob(pack.LIST, b"".join(part)))
-        return contents.LISTS, b"".join(ids)
+        if not pending.sent:
+            return None
+        if pending.sent <= _INLINE_ENTRIES:
+            entries = map(pending.entries.__getitem__, range(pending.sent))
+            return contents.CHUNKS, b"".join(map(contents.pack_entry, entries))
+        self._take_out(pending)
+        if pending.part:
+            pending.ids.append(self.add_blob(pack.LIST, bytes(pending.part)))
+        return contents.LISTS, b"".join(pending.ids)
+
+    def _take_out(self, pending: PendingChunks) -> None:
+        """Turn the entries that are ready, and more than fit into a tree, into list blobs."""
+        while (entry := pending.entries.pop(pending.taken, None)) is not None:
+            pending.taken += 1
+            pending.part += contents.pack_entry(entry)
+            is_boundary = not int.from_bytes(entry.id[-2:], "little") & _LIST_MASK
+            if is_boundary or len(pending.part) >= _LIST_ENTRIES * contents.ENTRY_BYTES:
+                pending.ids.append(self.add_blob(pack.LIST, bytes(pending.part)))
+                pending.part.clear()
 
     def wait(self, pending: Pending) -> None:
         """Until the workers are done with a content. Raises what went wrong with them."""
@@ -240,10 +250,12 @@ class Writer:
         with self._lock:
             pending.missing += 1
             pending.is_ready = False
-        pending.entries.append(None)
         segment.hold()
         view = segment.view[start : start + length]
-        self._put((self._store_chunk, view, segment, pending, len(pending.entries) - 1))
+        self._put((self._store_chunk, view, segment, pending, pending.sent))
+        pending.sent += 1
+        if pending.sent > _INLINE_ENTRIES:
+            self._take_out(pending)
         self.check()
 
     def _put(self, task: tuple[Any, ...]) -> None:

@@ -12,6 +12,10 @@ from engine.progress import Progress
 
 # From the end of its output to the end of the program; a healthy pg_dump takes milliseconds.
 ENDING_SECONDS = 60.0
+RIGHTS = (
+    "The login needs CONNECT on the database, USAGE on its schemas, and SELECT on its tables, sequences and large "
+    "objects; pg_read_all_data gives most of it (docs/configuration.md)."
+)
 
 
 class DumpStream:
@@ -54,8 +58,17 @@ class DumpStream:
             raise SourceError(f"pg_dump was ended by signal {-status}.", transient=True)
         if status:
             reason = self._child.complaint() or "it said nothing about the reason"
-            raise SourceError(f"pg_dump failed (exit status {status}): {reason}.")
+            raise SourceError(f"pg_dump failed (exit status {status}): {reason}.", hint=_hint(reason))
         return self._reader.finish()
+
+
+def _hint(reason: str) -> str:
+    """What to do about what pg_dump said."""
+    if "permission denied" in reason or "may lack" in reason:
+        return RIGHTS
+    if "row-level security" in reason or "row security" in reason:
+        return "The login must see every row: it needs BYPASSRLS, or must own the table (docs/configuration.md)."
+    return ""
 
 
 def table_fact(

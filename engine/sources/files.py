@@ -44,12 +44,11 @@ class Enter(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An entry that is no directory. `device_links` is its (device, inode) when it has several names."""
+    """An entry that is no directory."""
 
     node: Node
     directory: int
     path: bytes
-    device_links: tuple[int, int] | None
 
 
 class Leave(NamedTuple):
@@ -70,12 +69,15 @@ class _Level:
 
 
 class FilesSource:
-    """One folder with everything below it, but for the folders in `skip`: those that this very backup writes to."""
+    """One folder with everything below it, but for the folders in `skip`, those that this very backup writes to, and
+    for what has one of the paths in `elsewhere`, whether it is there yet or not: what it stores in another way."""
 
-    def __init__(self, config: Config, *, skip: Collection[Path] = ()) -> None:
+    def __init__(self, config: Config, *, skip: Collection[Path] = (), elsewhere: Collection[Path] = ()) -> None:
         self.config = config
         self._skip = skip
+        self._elsewhere = elsewhere
         self._skipped: set[tuple[int, int]] = set()
+        self._skipped_names: set[tuple[tuple[int, int], bytes]] = set()
         # A path may begin with two slashes (POSIX); Linux means the same by it as by one.
         self.root = b"/" + os.fsencode(os.path.abspath(Path(config.path).expanduser())).lstrip(b"/")
 
@@ -90,7 +92,10 @@ class FilesSource:
     def walk(self, progress: Progress) -> Iterator[Event]:
         """The folder itself as Enter, all below it in the order of names, and its Leave. Raises SourceError."""
         excluded = _compile(self.config)
-        self._skipped = {(found.st_dev, found.st_ino) for path in self._skip if (found := _status(path))}
+        self._skipped = {identity for path in self._skip if (identity := _identity(path))}
+        self._skipped_names = {
+            (identity, os.fsencode(path.name)) for path in self._elsewhere if (identity := _identity(path.parent))
+        }
         descriptor = self._open_root()
         status = os.fstat(descriptor)
         levels = [_Level(self.root, descriptor, (status.st_dev, status.st_ino), iter(()))]
@@ -120,7 +125,7 @@ class FilesSource:
             is_directory = stat.S_ISDIR(status.st_mode)
             if excluded and excluded(_shown(path[len(self.root) + 1 :]) + ("/" if is_directory else "")):
                 continue
-            if (status.st_dev, status.st_ino) in self._skipped:
+            if (status.st_dev, status.st_ino) in self._skipped or (level.identity, name) in self._skipped_names:
                 continue
             if not is_directory:
                 yield _found(name, status, level.descriptor, path)
@@ -269,8 +274,7 @@ def _found(name: bytes, status: os.stat_result, directory: int, path: bytes) -> 
     node = _node(name, status)
     several = status.st_nlink > 1
     if several and node.kind == tree.FILE:
-        links = (status.st_dev, status.st_ino)
-        return Found(node._replace(extras={"l": links}), directory, path, links)
+        return Found(node._replace(extras={"l": (status.st_dev, status.st_ino)}), directory, path)
     if node.kind == tree.SYMLINK:
         try:
             node = node._replace(content=os.readlink(name, dir_fd=directory))
@@ -278,7 +282,7 @@ def _found(name: bytes, status: os.stat_result, directory: int, path: bytes) -> 
             node = node._replace(content=b"")
     elif node.kind in (tree.CHARACTER, tree.BLOCK):
         node = node._replace(content=(os.major(status.st_rdev), os.minor(status.st_rdev)))
-    return Found(node, directory, path, None)
+    return Found(node, directory, path)
 
 
 def _with_attributes(node: Node, level: _Level, progress: Progress) -> Node:
@@ -325,9 +329,10 @@ def _compile(config: Config) -> Callable[[str], bool] | None:
         raise SourceError(f"An exclude pattern of {config.path} is not valid: {error}.") from error
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     with suppress(OSError):
-        return path.stat()
+        status = path.stat()
+        return status.st_dev, status.st_ino
     return None
 
 

@@ -19,7 +19,7 @@ from engine.postgres.process import Child, Credentials, credentials
 from engine.postgres.programs import Programs, find_dumper
 from engine.postgres.session import connect, connect_anywhere, errors_in_words
 from engine.progress import Progress
-from engine.sources.dump import DumpStream, archive_facts, table_fact
+from engine.sources.dump import RIGHTS, DumpStream, archive_facts, table_fact
 
 if TYPE_CHECKING:
     import psycopg
@@ -106,7 +106,7 @@ class PostgresSource:
         warnings = [programs.warning] if programs.warning else []
         if unreadable:
             shown = ", ".join(unreadable[:MANY]) + (" …" if len(unreadable) > MANY else "")
-            warnings.append(f"{len(unreadable)} tables or sequences cannot be read with this login: {shown}.")
+            warnings.append(f"{len(unreadable)} tables or sequences cannot be read with this login: {shown}. {RIGHTS}")
         return Probe(version, programs.version, tuple(names), size, tuple(unreadable), tuple(warnings))
 
     def __enter__(self) -> PostgresSource:

@@ -24,6 +24,10 @@ class Item(NamedTuple):
 class Storage(Protocol):
     """Methods may be called from several threads. All raise StorageError and its kinds, never OSError."""
 
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests at once are best: 1 where only a disk counts, more where each answer takes its time."""
+
     def describe(self) -> str:
         """For people; never a secret."""
 
@@ -44,6 +48,9 @@ class Storage(Protocol):
 
     def delete(self, name: str) -> None:
         """Raises NotFound."""
+
+    def move(self, name: str, to: str) -> None:
+        """Give an object another name; it is never under neither. Raises NotFound, AlreadyExists."""
 
     def close(self) -> None:
         """Give up connections and handles."""

@@ -34,8 +34,19 @@ class Config:
 
 
 def open_storage(config: Config, *, home: Path, environment: Mapping[str, str] | None = None) -> LocalStorage:
-    """The storage that a destination's settings describe. `environment` is not used: a folder needs no credentials."""
-    return LocalStorage(home / Path(config.path).expanduser())
+    """The storage that a destination's settings describe. `environment` is not used: a folder needs no credentials.
+
+    Raises Unavailable as `folder_of`."""
+    return LocalStorage(folder_of(config.path, home=home))
+
+
+def folder_of(path: str, *, home: Path) -> Path:
+    """The folder that a destination's `path` means. Raises Unavailable for the home of a user who does not exist."""
+    try:
+        return home / Path(path).expanduser()
+    except RuntimeError:
+        user = path.partition("/")[0].removeprefix("~")
+        raise Unavailable(f"The folder {path} cannot be used: there is no user {user}.") from None
 
 
 def _translated(
@@ -54,6 +65,8 @@ def _translated(
 
 class LocalStorage:
     """Files below one folder, written beside and linked into place, synced before anybody may rely on them."""
+
+    requests_at_once = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -105,6 +118,16 @@ class LocalStorage:
     def delete(self, name: str) -> None:
         self._file(name).unlink()
         _sync_folder(self._file(name).parent)
+
+    @_translated
+    def move(self, name: str, to: str) -> None:
+        source, target = self._file(name), self._file(to)
+        source.lstat()  # a missing source is told before a folder is made for it
+        self._make_parents(target.parent)
+        self._publish(source, target, to)
+        _sync_folder(target.parent)
+        source.unlink(missing_ok=True)  # a rename left nothing there
+        _sync_folder(source.parent)
 
     def list(self, prefix: str) -> Iterator[Item]:
         self._check_root()

@@ -96,6 +96,8 @@ def _credentials(config: Config, environment: Mapping[str, str]) -> Credentials:
 class S3Storage:
     """Objects below a prefix of one bucket. Safe to use from several threads; `close` ends waiting between tries."""
 
+    requests_at_once = 4
+
     def __init__(
         self,
         bucket: str,
@@ -208,6 +210,10 @@ class S3Storage:
                 raise
 
         self.ask(name, attempt)
+
+    def move(self, name: str, to: str) -> None:
+        self.put(to, self.get(name))
+        self.delete(name)
 
     def key(self, name: str) -> str:
         """The key of an object in the bucket. Raises ValueError for what is no name of an object."""

@@ -1,11 +1,10 @@
-"""A new database at a server: made as the old one was, given its settings back, dropped again when a restore fails.
+"""A new database at a server: made under a temporary name, given its settings back, and at last its own name.
 
-An existing database is never touched: `create` fails when there is one of that name, and only what it made is dropped.
-"""
+An existing database is never touched: only what was made here is dropped, when a restore fails or was killed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import TargetError
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
 
 FORCED_DROP_SINCE = 130000
 PROVIDERS_SINCE = 150000
-# As long as it stands there, a restore was not finished, whatever became of the program.
+# As long as it stands there, a restore was not finished, whatever became of the program. Whose it is stands behind it.
 UNFINISHED = "Holdfast is restoring into this database: it is not complete."
+DIFFERING = "Holdfast restored this database, and found that it differs from what was backed up."
+NAME_BYTES, _SHORT = 63, 8
 DATABASE_PRIVILEGES = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 # Settings that are lists of names: their stored text is not a literal that SET accepts.
 LISTS = frozenset(
@@ -36,8 +37,15 @@ LISTS = frozenset(
 )
 
 
-def create(session: Session, connection: Connection, facts: dict[str, Any], *, owner: str) -> list[str]:
-    """Creates the database that `connection` names with encoding and locale of the old one; warnings.
+def temporary_name(base: str, label: str) -> str:
+    """`<base>_restore_<end of the label>`, the base cut at a character so that the whole fits into 63 bytes."""
+    ending = f"_restore_{label[-_SHORT:]}"
+    return base.encode()[: NAME_BYTES - len(ending.encode())].decode("utf-8", "ignore") + ending
+
+
+def create(session: Session, connection: Connection, facts: dict[str, Any], *, owner: str, label: str) -> list[str]:
+    """Creates the database that `connection` names with encoding and locale of the old one; warnings. Its comment says
+    that it is not complete, and has the restore's `label`.
 
     `owner` "" means whoever signs in. Raises TargetError, and then there is no new database.
     """
@@ -60,7 +68,9 @@ def create(session: Session, connection: Connection, facts: dict[str, Any], *, o
         except errors.Error as failure:
             first = first or failure
             continue
-        unfinished = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(UNFINISHED))
+        unfinished = sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+            sql.Identifier(name), sql.Literal(_unfinished(label))
+        )
         try:
             session.execute(unfinished)
         except errors.Error as failure:
@@ -74,6 +84,43 @@ def create(session: Session, connection: Connection, facts: dict[str, Any], *, o
         ]
     assert first is not None
     raise translate(first, connection, error=TargetError)
+
+
+def take_name(session: Session, connection: Connection, old: str, *, comment: str | None) -> None:
+    """The database `old` gets the name that `connection` has and its own comment, both at once. Raises TargetError."""
+    from psycopg import Error, errors, sql
+
+    new = sql.Identifier(connection.database)
+    try:
+        with session.transaction():
+            session.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), new))
+            session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(new, sql.Literal(comment)))
+    except errors.DuplicateDatabase:
+        raise TargetError(
+            f"A database “{connection.database}” was made by somebody else meanwhile.", hint="Choose another name."
+        ) from None
+    except Error as failure:
+        raise translate(failure, connection, error=TargetError) from None
+
+
+def sweep(session: Session, is_dead: Callable[[str], bool]) -> list[str]:
+    """Drops the databases of restores that were killed, known by comment and name; `is_dead` tells by the label whether
+    a restore has ended. What became of them, as sentences."""
+    from psycopg import sql
+
+    query = "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE NOT datistemplate"
+    start = _unfinished("")[:-1]
+    outcomes = []
+    for name, comment in session.execute(sql.SQL(query)).fetchall():
+        if comment and comment.startswith(start):
+            label = comment.removeprefix(start).removesuffix("]")
+            if name == temporary_name(name.rpartition("_restore_")[0], label) and is_dead(label):
+                outcomes.append(drop(session, name))
+    return outcomes
+
+
+def _unfinished(label: str) -> str:
+    return f"{UNFINISHED} [{label}]"
 
 
 def drop(session: Session, name: str) -> str:
@@ -93,7 +140,7 @@ def drop(session: Session, name: str) -> str:
 
 
 def apply_properties(session: Session, name: str, facts: dict[str, Any], *, roles: set[str]) -> list[str]:
-    """Gives the database its comment, settings, privileges and connection limit; what could not be set, as warnings.
+    """Gives the database its settings, privileges and connection limit; what could not be set, as warnings.
 
     `roles` are those that exist at the target; what concerns others is left out.
     """
@@ -139,7 +186,6 @@ def _property_statements(name: str, facts: dict[str, Any], roles: set[str]) -> I
     from psycopg import sql
 
     database = sql.Identifier(name)
-    yield "comment", [sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts["comment"]))]
     for role, setting, value in facts["settings"]:
         if not role or role in roles:
             yield f"setting {setting}", _setting_statements(database, role, setting, value)

@@ -1,17 +1,18 @@
 """A dump restored into a new database, and compared with what was recorded of the old one.
 
-The database is created here or not at all; when anything fails it is dropped again. Existing ones are never touched.
-"""
+The database is created here, under a temporary name until it is complete, or not at all; when anything fails it is
+dropped again. Existing ones are never touched."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Different, EngineError, TargetError
+from engine.ids import new_id
 from engine.postgres import catalog
 from engine.postgres.connection import Connection, check, default_name
 from engine.postgres.process import Child, Credentials, credentials
@@ -21,7 +22,7 @@ from engine.postgres.session import connect, connect_anywhere, errors_in_words
 from engine.postgres.spooled import require_room, spool
 from engine.progress import Progress, Silent
 from engine.targets.comparison import DatabaseReport, compare
-from engine.targets.database import apply_properties, create, drop
+from engine.targets.database import DIFFERING, apply_properties, create, drop, sweep, take_name, temporary_name
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,7 +50,8 @@ class _Plan:
 class PostgresTarget:
     """A database that does not exist yet: `connection` names it. Call `receive`, then `finish`, once each.
 
-    `scratch` is an existing private folder, `path` a PATH, `pg_bin` the only folder to take client programs from.
+    `label` tells this restore from others in what a killed one leaves behind; see `sweep`. `scratch` is an existing
+    private folder, `path` a PATH, `pg_bin` the only folder to take client programs from.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class PostgresTarget:
         path: str,
         pg_bin: Path | None = None,
         progress: Progress | None = None,
+        label: str = "",
     ) -> None:
         """Raises TargetError when the connection can never work."""
         self._connection = check(connection, error=TargetError)
@@ -69,7 +72,9 @@ class PostgresTarget:
         self._path = path
         self._pg_bin = pg_bin
         self._progress = progress or Silent()
-        self._created = False
+        self._label = label or new_id().hex()
+        self._working = connection.with_database(temporary_name(connection.database, self._label))
+        self._created = ""  # the name that our database has now
         self._restored: tuple[dict[str, Any], Selection | None, _Plan] | None = None
         self._warnings: list[str] = []
 
@@ -77,9 +82,19 @@ class PostgresTarget:
         """For people, without the password."""
         return self._connection.describe()
 
-    def probe(self, facts: dict[str, Any], *, tables: Selection | None = None) -> list[str]:
+    def sweep(self, is_dead: Callable[[str], bool]) -> list[str]:
+        """Drops what killed restores left at this server; `is_dead` tells by its label whether a restore has ended.
+        What became of it, as sentences. Raises TargetError."""
+        with self._maintenance() as session:
+            return sweep(session, is_dead)
+
+    def probe(
+        self, facts: dict[str, Any], *, tables: Selection | None = None, jobs: int = 1, size: int = 0
+    ) -> list[str]:
         """Looks whether this dump can be restored here, without changing anything; what the user should know, as
         warnings. Raises TargetError when it cannot."""
+        if jobs > 1:
+            require_room(self._scratch, tables.size if tables else size)
         with self._maintenance() as session:
             return list(self._plan(session, facts, tables).warnings)
 
@@ -101,9 +116,10 @@ class PostgresTarget:
         with self._dropped_on_failure():
             with self._maintenance() as session:
                 plan = self._plan(session, facts, tables)
-                self._warnings = [*plan.warnings, *create(session, self._connection, facts, owner=plan.owner)]
-                self._created = True
-            with credentials(self._connection, self._scratch) as login:
+                made = create(session, self._working, facts, owner=plan.owner, label=self._label)
+                self._created = self._working.database
+                self._warnings = [*plan.warnings, *made]
+            with credentials(self._working, self._scratch) as login:
                 spooled = self._spool(login, facts, chunks, tables, size) if jobs > 1 else None
                 with self._start(login, plan, tables, spooled=spooled, jobs=jobs) as child:
                     self._feed(child, () if spooled else chunks)
@@ -117,27 +133,31 @@ class PostgresTarget:
         facts, selection, plan = self._restored
         with self._dropped_on_failure():
             look = self._progress.checkpoint
-            with self._words(), connect(self._connection, error=TargetError) as session:
+            with self._words(), connect(self._working, error=TargetError) as session:
                 tables, rows, differences = compare(session, facts, selection=selection, look=look)
             if differences:
                 shown = " ".join(differences[:SHOWN_DIFFERENCES])
                 more = len(differences) - SHOWN_DIFFERENCES
-                self._created = False  # not ours to drop any more
+                with self._maintenance() as session:
+                    take_name(session, self._connection, self._created, comment=DIFFERING)
+                self._created = ""  # not ours to drop any more
                 raise Different(
                     f"The restored database differs from what was backed up. {shown}"
                     + (f" And {more} more differences." if more > 0 else ""),
                     hint=f"It is kept as “{self._connection.database}”; drop it when you have looked at it.",
                 )
             with self._maintenance() as session:
-                self._warnings += apply_properties(session, self._connection.database, facts, roles=set(plan.roles))
+                self._warnings += apply_properties(session, self._created, facts, roles=set(plan.roles))
+                take_name(session, self._connection, self._created, comment=facts["comment"])
+            self._created = self._connection.database
         return DatabaseReport(self._connection.database, tables, rows, (), tuple(self._warnings))
 
     def discard(self) -> None:
         """Drops the database again if this target created it: for a caller that gives up between the two calls."""
         if self._created:
             with self._maintenance() as session:
-                drop(session, self._connection.database)
-            self._created = False
+                drop(session, self._created)
+            self._created = ""
 
     @contextlib.contextmanager
     def _maintenance(self) -> Iterator[Session]:
@@ -156,11 +176,11 @@ class PostgresTarget:
         except BaseException as failure:
             if not self._created:
                 raise
-            outcome = f"The new database “{self._connection.database}” could not be dropped: drop it yourself."
+            outcome = f"The new database “{self._created}” could not be dropped: drop it yourself."
             with contextlib.suppress(EngineError):
                 with self._maintenance() as session:
-                    outcome = drop(session, self._connection.database)
-                self._created = False
+                    outcome = drop(session, self._created)
+                self._created = ""
             if isinstance(failure, EngineError):
                 failure.hint = f"{failure.hint} {outcome}".strip()
             raise
@@ -215,7 +235,7 @@ class PostgresTarget:
     ) -> Child:
         command = [
             plan.programs.path("pg_restore"),
-            f"--dbname={self._connection.conninfo()}",
+            f"--dbname={self._working.conninfo()}",
             "--format=custom",
             "--exit-on-error",
             "--no-password",

@@ -9,12 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Different, TargetError
+from engine.errors import Different, TargetError, UnsafePath
 from engine.ids import random_bytes
 
 
 def restore_sqlite(chunks: Iterator[bytes], target: Path, facts: Mapping[str, Any]) -> int:
-    """Write the database to `target`, which must not exist, and compare it with what was recorded.
+    """Write the database to `target`, which must not exist, compare it with what was recorded, and give it the mode
+    (and, for root, the owner) that it had.
 
     Returns the number of rows compared. The file appears only when it was found right. Raises TargetError."""
     if target.exists():
@@ -29,12 +30,30 @@ def restore_sqlite(chunks: Iterator[bytes], target: Path, facts: Mapping[str, An
             file.flush()
             os.fsync(file.fileno())
         rows = _compare(partial, facts)
+        _give_attributes(partial, facts)
         os.link(partial, target)
     except OSError as error:
         raise TargetError(f"{target} cannot be written: {os.strerror(error.errno or 0).lower()}.") from error
     finally:
         partial.unlink(missing_ok=True)
     return rows
+
+
+def place_below(folder: Path, name: str) -> Path:
+    """Where the database that was at the absolute path `name` lands below a folder. Raises UnsafePath."""
+    parts = [part for part in name.split("/") if part]
+    if not name.startswith("/") or not parts or any(part in (".", "..") or "\0" in part for part in parts):
+        raise UnsafePath(f"The stored path {name!r} is not safe to restore.")
+    return folder.joinpath(*parts)
+
+
+def _give_attributes(path: Path, facts: Mapping[str, Any]) -> None:
+    """Points of older versions have no mode and owner: then it is private to whoever restores."""
+    if "mode" not in facts:
+        return
+    if os.geteuid() == 0:  # only root can give files away
+        os.chown(path, facts["uid"], facts["gid"])
+    path.chmod(facts["mode"] & 0o777)
 
 
 def _compare(path: Path, facts: Mapping[str, Any]) -> int:

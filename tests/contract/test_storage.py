@@ -132,6 +132,21 @@ def test_delete(storage: Storage) -> None:
     assert storage.get(NAME) == b"again"
 
 
+def test_an_object_moves_and_overwrites_nothing(storage: Storage) -> None:
+    storage.put(NAME, b"moved")
+    storage.put("quarantine/taken", b"older")
+    storage.move(NAME, "quarantine/new")
+    assert storage.get("quarantine/new") == b"moved"
+    with pytest.raises(NotFound):
+        storage.stat(NAME)
+    with pytest.raises(NotFound):
+        storage.move(NAME, "quarantine/other")
+    with pytest.raises(AlreadyExists):
+        storage.move("quarantine/new", "quarantine/taken")
+    assert storage.get("quarantine/new") == b"moved"
+    assert storage.get("quarantine/taken") == b"older"
+
+
 def test_list_shows_what_is_below_a_folder_and_nothing_else(storage: Storage) -> None:
     names = {f"packs/{n:02x}/{n:064x}" for n in range(1005)}  # S3 lists a thousand at a time
     with ThreadPoolExecutor(4) as writers:

@@ -19,7 +19,7 @@ import cli.commands
 import webapp.schema
 import webapp.services
 from cli import main
-from tests.support.command import TIMEOUT_SECONDS, CommandLine, Outcome
+from tests.support.command import TIMEOUT_SECONDS, CommandLine, Outcome, expected
 
 _CAPABILITY_VERSION = 0x20080522
 # What every child would import again. Nothing of it works at import time but the mapping of the tables.
@@ -35,33 +35,31 @@ class ForkedCommandLine(CommandLine):
 
     without_privileges = False
 
-    def __call__(
+    def carry_out(
         self,
-        *arguments: str | Path,
+        arguments: list[str],
+        *,
         input: str | bytes = b"",
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         timeout: float = TIMEOUT_SECONDS,
-        code: int | None = None,
     ) -> Outcome:
-        """Runs the command and waits. With `code` any other exit code is an AssertionError that shows all output."""
+        """The command in a child of this process, to its end."""
         environment = {**self.base_environment(), **self.environment, **(env or {})}
         with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             source.write(input.encode() if isinstance(input, str) else input)
             source.seek(0)
             streams = (source.fileno(), output.fileno(), errors.fileno())
             prepare = _drop_privileges if self.without_privileges else _nothing
-            status = _run(list(map(str, arguments)), environment, cwd or self.folder, streams, timeout, prepare)
+            status = _run(arguments, environment, cwd or self.folder, streams, timeout, prepare)
             output.seek(0)
             errors.seek(0)
-            outcome = Outcome(status, output.read(), errors.read().decode("utf-8", "replace"))
-        if code is not None and outcome.code != code:
-            raise AssertionError(f"{' '.join(map(str, arguments))}: expected exit code {code}, got {outcome}")
-        return outcome
+            return Outcome(status, output.read(), errors.read().decode("utf-8", "replace"))
 
     def in_its_own_process(self, *arguments: str | Path, code: int) -> Outcome:
         """The command as a user starts it."""
-        return super().__call__(*arguments, code=code)
+        outcome = super().carry_out([*map(str, arguments)])
+        return expected(outcome, arguments, code)
 
 
 def _run(

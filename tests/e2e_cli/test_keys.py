@@ -11,7 +11,7 @@ import pytest
 from tests.e2e_cli.shop import Shop, told
 
 OTHER = "ab" * 32
-CODE = re.compile(r"(?:[A-Z2-7]{4}-?\s*){14}")
+CODE = re.compile(r"(?:[A-Z2-7]{4}-\s*){13}[A-Z2-7]{4}")
 
 
 def test_the_first_backup_makes_key_and_recovery_code_once(shop: Shop) -> None:
@@ -31,7 +31,7 @@ def test_the_first_backup_makes_key_and_recovery_code_once(shop: Shop) -> None:
         ("recovery-code", ["home", "./backups"]),
         ("service", ["home", "./backups"]),
     ]
-    local = {path.name: path.read_bytes() for path in (shop.cli.home / "keys").iterdir()}
+    local = {path.name: path.read_bytes() for path in (shop.cli.home / "keys").glob("[!.]*")}
     assert {path.name: path.read_bytes() for path in (shop.repository / "keys").iterdir()} == local
 
 
@@ -118,7 +118,49 @@ def test_half_a_keyring_without_a_repository_is_replaced(shop: Shop) -> None:
     keys.mkdir(parents=True)
     (keys / ("0" * 32)).write_bytes(b"half")
     shop.create()
-    assert len(list(keys.iterdir())) == 2
+    assert len(list(keys.glob("[!.]*"))) == 2
+    shop.check()
+
+
+def test_keys_are_changed(shop: Shop, tmp_path: Path) -> None:
+    shop.create()
+    old = (shop.cli.home / "backup.key").read_text().strip()
+    assert "exist" in shop.cli("key", "rotate", "--new-key-file", "nothing", code=2).stderr
+    assert "present one" in told(shop.cli("key", "rotate", env={"BACKUP_ENCRYPTION_KEY_NEW": old}, code=2))
+    assert "64 hexadecimal" in told(shop.cli("key", "rotate", "--new-key-file", "-", input="short\n", code=2))
+    (tmp_path / "new.key").write_text(OTHER)
+    outcome = shop.cli("key", "rotate", "--new-key-file", tmp_path / "new.key", "--json", code=0)
+    assert outcome.json == {"epoch": 2, "waiting": {}}
+    assert len(CODE.findall(outcome.stderr)) == 1
+    assert old not in str(outcome)
+    assert OTHER not in str(outcome)
+    slots = shop.cli("key", "slots", "--json", code=0).json
+    assert [(each["kind"], each["old"]) for each in slots] == [("recovery-code", False), ("service", False)]
+    assert "is not the one" in told(shop.cli("verify", env={"BACKUP_ENCRYPTION_KEY": old}, code=12))
+    assert shop.create("--config", "shop")["files"]["unchanged"] == 12
+    shop.check()
+
+
+def test_the_recovery_kit(shop: Shop, tmp_path: Path) -> None:
+    assert "Nothing was backed up" in told(shop.cli("key", "kit", code=10))
+    shop.create()
+    shop.cli("key", "kit", "-o", tmp_path / "kit.html", code=0)
+    assert (tmp_path / "kit.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "kit.html").stat().st_mode & 0o777 == 0o600
+    before = shop.cli("key", "slots", "--json", code=0).json
+    assert "exists already" in told(shop.cli("key", "kit", "-o", tmp_path / "kit.html", code=2))
+    assert shop.cli("key", "slots", "--json", code=0).json == before
+    (code,) = CODE.findall(shop.cli("key", "kit", code=0).stdout)
+    assert "56 letters" in told(shop.cli("key", "kit", "--confirm", input="AAAA\n", code=12))
+    shop.cli("key", "kit", "--confirm", input="".join(code.split()) + "\n", code=0)
+    assert shop.cli("doctor", code=0)
+    shop.cli("key", "kit", "--confirm", "-o", "x", code=2)
+    shown = shop.cli("key", "kit", "--keep-code", input="".join(code.split()) + "\n", code=0).stdout
+    assert CODE.findall(shown) == [code]
+    assert len(CODE.findall(shop.cli("key", "rotate", "--recovery-code", code=0).stderr)) == 1
+    assert "not the present one" in told(
+        shop.cli("key", "kit", "--confirm", input="".join(code.split()) + "\n", code=12)
+    )
     shop.check()
 
 

@@ -177,10 +177,12 @@ def test_sync_brings_a_destination_up_to_date_without_a_run(fleet: Fleet, source
         states.append(snapshot(source))
         fleet.backup(source, "one")
     fleet.backup(source, "one", config_id="other", parent=None)
-    done = sync(fleet.open("one"), "two", fleet.open("two"), clock=fleet.clock, progress=Silent())
-    assert done.points == 3
-    again = sync(fleet.open("one"), "two", fleet.open("two"), clock=fleet.clock, progress=Silent())
-    assert (again.points, again.packs) == (0, 0)
+    sources = [("one", fleet.open("one"))]
+    tools: dict[str, Any] = {"clock": fleet.clock, "progress": Silent(), "spool": fleet.folder}
+    done = sync(sources, "two", fleet.open("two"), **tools)
+    assert len(done.points) == 3
+    again = sync(sources, "two", fleet.open("two"), **tools)
+    assert (again.points, again.packs) == ([], 0)
     bench = fleet.bench("two")
     assert bench.check().errors == []
     for manifest in bench.manifests():

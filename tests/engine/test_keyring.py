@@ -8,7 +8,7 @@ import json
 import pytest
 
 from engine import keyring as keys
-from engine.errors import Corrupt, UnsupportedVersion, WrongKey
+from engine.errors import Corrupt, NotARepository, UnsupportedVersion, WrongKey
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 
@@ -99,3 +99,29 @@ def test_golden_derived_keys() -> None:
     assert keyring.data_key.hex() == "84cb81f9cfbbc56fd384ef2b96f681258145ecd84c18188134d117f27f17caeb"
     assert keyring.tree_key.hex() == "ad1a75982acd0034ab2b9ab52977ac94dc661f5b967996dcca6bc232e4a1ad78"
     assert keyring.chunker_seed == 6437035424138303663
+
+
+def test_of_old_and_new_slots_the_newest_epoch_counts() -> None:
+    old = keys.Keyring.generate()
+    new = old.with_new_epoch()
+    assert (old.epoch, new.epoch) == (1, 2)
+    assert new.epochs[1] == old.epochs[1]
+    assert new.data_key == old.data_key
+    slots = [keys.read_slot(*keys.wrap(each, keys.SERVICE, SECRET)) for each in (old, new)]
+    for order in (slots, slots[::-1]):
+        assert keys.unlock(order, keys.SERVICE, SECRET) == new
+    stranger = keys.read_slot(
+        *keys.wrap(keys.Keyring.generate().with_new_epoch().with_new_epoch(), keys.SERVICE, SECRET)
+    )
+    assert keys.unlock([*slots, stranger], keys.SERVICE, SECRET, vault=old.vault) == new
+    with pytest.raises(NotARepository):
+        keys.unlock([stranger], keys.SERVICE, SECRET, vault=old.vault)
+
+
+def test_a_slot_with_strange_parameters_is_damage() -> None:
+    name, data = keys.wrap(keys.Keyring.generate(), keys.SERVICE, SECRET)
+    document = json.loads(data)
+    document.pop("checksum")
+    for parameters in ({}, {"salt": "xyz"}, {"salt": 1}, None):
+        with pytest.raises(Corrupt):
+            keys.read_slot(name, keys.with_checksum(document | {"parameters": parameters}))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SourceError, TargetError
-from engine.postgres.connection import NAME_BYTES, Connection, check, default_name, parse_url
+from engine.postgres.connection import NAME_BYTES, Connection, check, default_name, hide, parse_url
 from engine.postgres.process import Credentials, credentials
 
 SECRET = "hunter2-is-secret"
@@ -165,3 +165,18 @@ def _last_field(line: str) -> str:
     assert line.startswith("*:*:*:*:")
     assert line.endswith("\n")
     return re.sub(r"\\(.)", r"\1", line.removeprefix("*:*:*:*:")[:-1], flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("password", "text", "shown"),
+    [
+        ("a", "a table has a row", "a table has a row"),
+        ("a", "password=a is wrong", "password=*** is wrong"),
+        ("a", "postgresql://anna:a@database/a", "postgresql://anna:***@database/a"),
+        ("or", 'invalid value "or" for color', 'invalid value "***" for color'),
+        ("", "nothing to hide", "nothing to hide"),
+        ("long enough", "xlong enoughx", "x***x"),
+    ],
+)
+def test_a_short_password_does_not_mangle_other_words(password: str, text: str, shown: str) -> None:
+    assert hide(text, password) == shown

@@ -71,4 +71,6 @@ def test_no_room_for_several_jobs_is_told_before_anything_is_made(
         made = dump(postgres.url(name), tmp_path)
     with pytest.raises(TargetError, match="restore with one job"):
         target(postgres, new, tmp_path).receive(made.facts, [made.data], jobs=2, size=1 << 60)
+    with pytest.raises(TargetError, match="restore with one job"):
+        target(postgres, new, tmp_path).probe(made.facts, jobs=2, size=1 << 60)
     assert new not in postgres.databases()

@@ -291,12 +291,12 @@ def test_a_stream_that_breaks_leaves_no_database(
 
     def breaking() -> Iterator[bytes]:
         yield made.data[:9000]
-        assert new in postgres.databases()
+        assert leftovers(postgres, new)
         raise failure
 
     with pytest.raises(type(failure)) as caught:
         target(postgres, new, tmp_path).receive(made.facts, breaking())
-    assert new not in postgres.databases()
+    assert not leftovers(postgres, new)
     assert isinstance(failure, KeyboardInterrupt) or "was dropped again" in str(caught.value)
 
 
@@ -309,7 +309,7 @@ def test_a_cancelled_or_short_restore_leaves_no_database(postgres: PostgresServe
     for length in (3, made.facts["toc"]["length"], len(made.data) - 2000):
         with pytest.raises(TargetError, match="pg_restore failed"):
             restore(replace(made, data=made.data[:length]), target(postgres, new, tmp_path))
-    assert new not in postgres.databases()
+    assert not leftovers(postgres, new)
 
 
 def test_rows_that_differ_are_found_and_the_database_kept(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
@@ -333,14 +333,65 @@ def test_rows_that_differ_are_found_and_the_database_kept(postgres: PostgresServ
         postgres.drop_database(new)
 
 
-def test_a_restore_that_was_killed_says_so_in_the_database(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
+COMMENT = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+
+
+def leftovers(server: PostgresServer, name: str) -> list[str]:
+    """Databases of this name, or of restores into it."""
+    return [each for each in server.databases() if each == name or each.startswith(f"{name}_restore_")]
+
+
+def test_a_database_has_its_name_only_when_it_is_complete(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
+    with fresh_database(postgres) as name:
+        postgres.query("postgres", f'COMMENT ON DATABASE "{name}" IS $$its own$$')
+        made = dump(postgres.url(name), tmp_path)
+    into = target(postgres, new, tmp_path)
+    into.receive(made.facts, [made.data])
+    (working,) = leftovers(postgres, new)
+    assert working != new
+    assert "not complete" in postgres.query("postgres", COMMENT, (working,))[0][0]
+    into.discard()
+    assert not leftovers(postgres, new)
+    report = restore(made, target(postgres, new, tmp_path))
+    assert (report.tables, postgres.query("postgres", COMMENT, (new,))) == (0, [("its own",)])
+    assert leftovers(postgres, new) == [new]
+
+
+def test_what_a_killed_restore_left_is_dropped_by_the_next(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
+    """Only what carries our comment and a dead restore's label: not one that is at work, nor somebody's database."""
+    with fresh_database(postgres) as name:
+        made = dump(postgres.url(name), tmp_path)
+    for label in ("run_dead0000", "run_alive000"):
+        target(postgres, new, tmp_path, label=label).receive(made.facts, [made.data])
+    foreign = f"{new}_restore_dead0000x"
+    postgres.query("postgres", f'CREATE DATABASE "{foreign}"')
+    copied = postgres.query("postgres", COMMENT, (f"{new}_restore_dead0000",))[0][0]
+    postgres.query("postgres", f'COMMENT ON DATABASE "{foreign}" IS $${copied}$$')
+    outcomes = target(postgres, new, tmp_path).sweep(lambda label: label == "run_dead0000")
+    assert outcomes == [f"The new database “{new}_restore_dead0000” was dropped again."]
+    assert sorted(leftovers(postgres, new)) == [f"{new}_restore_alive000", foreign]
+    for each in leftovers(postgres, new):
+        postgres.drop_database(each)
+
+
+def test_the_longest_name_can_be_restored(postgres: PostgresServer, tmp_path: Path) -> None:
+    longest = "ä" * 31 + "x"
+    assert len(longest.encode()) == 63
+    with fresh_database(postgres) as name:
+        made = dump(postgres.url(name), tmp_path)
+    try:
+        assert restore(made, target(postgres, longest, tmp_path)).database == longest
+        assert longest in postgres.databases()
+    finally:
+        postgres.drop_database(longest)
+
+
+def test_a_name_that_was_taken_meanwhile_is_left_alone(postgres: PostgresServer, tmp_path: Path, new: str) -> None:
     with fresh_database(postgres) as name:
         made = dump(postgres.url(name), tmp_path)
     into = target(postgres, new, tmp_path)
     into.receive(made.facts, [made.data])
-    comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
-    assert "not complete" in postgres.query("postgres", comment, (new,))[0][0]
-    into.discard()
-    assert new not in postgres.databases()
-    report = restore(made, target(postgres, new, tmp_path))
-    assert (report.tables, postgres.query("postgres", comment, (new,))) == (0, [(None,)])
+    postgres.query("postgres", f'CREATE DATABASE "{new}"')
+    with pytest.raises(TargetError, match="made by somebody else meanwhile"):
+        into.finish()
+    assert leftovers(postgres, new) == [new]

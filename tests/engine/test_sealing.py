@@ -10,8 +10,9 @@ from engine import compress, crypto
 from engine.errors import Corrupt, WrongKey
 from engine.keyring import Keyring
 from engine.repository import box, pack
-from engine.repository.index import IndexTable, decode, encode
+from engine.repository.index import decode, encode
 from engine.repository.pack import OpenPack, PackInfo
+from engine.repository.table import IndexTable
 
 SUITES = list(crypto.SUITES.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Different, SourceError, TargetError
+from engine.errors import Cancelled, Different, SourceError, TargetError, UnsafePath
 from engine.model.manifest import Manifest, StreamRoot
+from engine.progress import Silent
 from engine.repository.reader import open_reader
 from engine.sources.sqlite import Config, SqliteSource
-from engine.targets.sqlite import restore_sqlite
+from engine.targets.sqlite import place_below, restore_sqlite
 from tests.support.repositories import Bench
 
 
@@ -137,3 +139,93 @@ def test_a_database_that_is_suddenly_empty_fails(bench: Bench, live: Path) -> No
     with pytest.raises(SourceError, match="suddenly has no tables; it had 2 before"):
         bench.backup(streams=[source(live)], type="full", parent=None)
     assert len(bench.manifests()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/", "shop.db", "../shop.db", "/srv/../../etc/shop.db", "/srv/./shop.db", "/a\0b"]
+)
+def test_names_that_could_lead_out_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafePath):
+        place_below(tmp_path, name)
+    assert place_below(tmp_path, "/srv/shop.db") == tmp_path / "srv" / "shop.db"
+
+
+def test_a_link_at_the_source_is_not_part_of_the_name(bench: Bench, live: Path, tmp_path: Path) -> None:
+    """A restore puts the file at its name below a folder: no part of that may be a link that leads elsewhere."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    (root,) = bench.backup(streams=[source(tmp_path / "link" / live.name)], type="database").manifest.roots
+    assert isinstance(root, StreamRoot)
+    assert root.name == str(live)
+
+
+def test_mode_and_owner_come_back(bench: Bench, live: Path, tmp_path: Path) -> None:
+    live.chmod(0o4664)
+    manifest = bench.backup(streams=[source(live)], type="database").manifest
+    restore(bench, manifest, tmp_path / "out.db")
+    status = (tmp_path / "out.db").stat()
+    assert (status.st_mode & 0o7777, status.st_uid) == (0o664, live.stat().st_uid)
+
+
+def test_too_little_room_for_the_copy_is_told_before(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(live.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
+    with pytest.raises(SourceError, match=r"needs \d+ bytes in .*; 4096 are free"):
+        source(live).__enter__()
+    assert not list(live.parent.glob("*.sqlite"))
+
+
+def test_the_copy_can_be_stopped(live: Path) -> None:
+    looks = 0
+
+    def stop() -> None:
+        nonlocal looks
+        looks += 1
+        raise Cancelled
+
+    config = Config("sqlite:///" + str(live).replace("%", "%25"))
+    with pytest.raises(Cancelled):
+        SqliteSource(config, scratch=live.parent, look=stop).__enter__()
+    assert looks == 1
+    assert not list(live.parent.glob("*.sqlite"))
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_copy_of_a_busy_database_comes_to_an_end(tmp_path: Path, mode: str) -> None:
+    """SQLite begins a copy anew whenever another program has written meanwhile."""
+    path = tmp_path / "busy.db"
+    with closing(sqlite3.connect(path, timeout=60)) as database:
+        database.execute(f"PRAGMA journal_mode = {mode}")
+        database.execute("CREATE TABLE large (text TEXT)")
+        database.executemany("INSERT INTO large VALUES (?)", [("x" * 4000,) for _ in range(10_000)])
+        database.commit()
+    written, stop = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, timeout=60)) as database:
+            while not stop.is_set():
+                with database:
+                    database.execute("INSERT INTO large VALUES ('more')")
+                written.set()
+
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 200, "it begins anew again and again"
+        if mode == "wal":  # only there can others write while it is copied
+            written.clear()
+            written.wait(60)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert written.wait(60)
+        with SqliteSource(Config(f"sqlite:///{path}"), scratch=tmp_path, look=look) as entered:
+            (entry,) = entered.entries(Silent())
+            (table,) = entry.facts()["tables"]
+    finally:
+        stop.set()
+        writer.join()
+    assert table["rows"] > 10_000
+    assert looks >= 4, "the copy took several steps"

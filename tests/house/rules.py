@@ -17,6 +17,8 @@ class Rule:
     homes: tuple[str, ...] = field(default=())
 
 
+# A program of its own: a person runs it on a bare machine.
+STANDALONE = "engine/rescue.py"
 BUILTINS = ("print", "eval", "exec")
 # One public function of a service is one transaction: nobody else ends it.
 NEVER_COMMIT = ("cli/", "webapp/models/", "webapp/views/", "webapp/api/", "webapp/jobs.py")
@@ -41,7 +43,7 @@ RULES = (
         "the environment is read once, in webapp/settings.py, and passed on",
         ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv"),
         ("engine/", "webapp/"),
-        ("webapp/settings.py",),
+        ("webapp/settings.py", STANDALONE),
     ),
     Rule(
         "randomness comes from engine/ids.py",
@@ -49,7 +51,12 @@ RULES = (
         ("engine/",),
         ("engine/ids.py",),
     ),
-    Rule("only the command line talks to the terminal", ("print", "sys.stdout", "getpass"), ("engine/", "webapp/")),
+    Rule(
+        "only the command line talks to the terminal",
+        ("print", "sys.stdout", "getpass"),
+        ("engine/", "webapp/"),
+        (STANDALONE,),
+    ),
     Rule(
         "no shell ever sees a name that somebody else chose",
         ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
@@ -61,7 +68,10 @@ RULES = (
         ("engine/", "webapp/", "cli/"),
     ),
     Rule(
-        "an engine that kills its process takes the service with it", ("sys.exit", "os._exit"), ("engine/", "webapp/")
+        "an engine that kills its process takes the service with it",
+        ("sys.exit", "os._exit"),
+        ("engine/", "webapp/"),
+        (STANDALONE,),
     ),
 )
 

@@ -48,6 +48,7 @@ class Checkout:
         self.log = folder / "uv.log"
         self.broken = folder / "broken"
         self.cwd = folder / "else where"
+        self.script = self.root / "run"
         for part in ("cli", "engine", "webapp"):
             (self.root / part).mkdir(parents=True)
         self.cwd.mkdir()
@@ -64,7 +65,7 @@ class Checkout:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["/bin/sh", self.root / "run", *arguments],
+            ["/bin/sh", self.script, *arguments],
             cwd=self.cwd,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -107,6 +108,21 @@ def test_the_user_stays_where_they_are(checkout: Checkout) -> None:
     assert '"arguments": ["get", "a b", "--to=./c"]' in output
     assert '"bytecode": false' in output
     assert (checkout.root / "cli/__pycache__").is_dir()
+
+
+def test_a_link_to_it_stands_for_it(checkout: Checkout) -> None:
+    """A relative link to an absolute one, as a folder of PATH may hold it."""
+    (checkout.cwd / "bin").mkdir()
+    (checkout.cwd / "absolute").symlink_to(checkout.root / "run")
+    checkout.script = checkout.cwd / "bin/holdfast"
+    checkout.script.symlink_to("../absolute")
+    code, output, errors = checkout.run("backup-cli", "list")
+    assert code == 0, errors
+    assert '"arguments": ["list"]' in output
+    assert (checkout.root / ".venv").is_dir()
+    checkout.script = Path("bin/holdfast")
+    assert checkout.run("backup-cli", "list")[0] == 0
+    assert checkout.installs() == 1
 
 
 def test_two_at_once_set_up_once(checkout: Checkout) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,12 +124,23 @@ class CommandLine:
         code: int | None = None,
     ) -> Outcome:
         """Runs the command and waits. With `code` any other exit code is an AssertionError that shows all output."""
+        outcome = self.carry_out([*map(str, arguments)], input=input, env=env, cwd=cwd, timeout=timeout)
+        return outcome if code is None else expected(outcome, arguments, code)
+
+    def carry_out(
+        self,
+        arguments: list[str],
+        *,
+        input: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> Outcome:
+        """The command in a process of its own, to its end."""
         started = self.start(*arguments, input=input, env=env, cwd=cwd)
         outcome = started.wait(timeout)
         started.close()
         self._started.remove(started)
-        if code is not None and outcome.code != code:
-            raise AssertionError(f"{' '.join(map(str, arguments))}: expected exit code {code}, got {outcome}")
         return outcome
 
     def start(
@@ -161,6 +172,13 @@ class CommandLine:
     def close(self) -> None:
         for started in self._started:
             started.close()
+
+
+def expected(outcome: Outcome, arguments: Sequence[str | Path], code: int) -> Outcome:
+    """The outcome; an AssertionError that shows all output when it has another exit code."""
+    if outcome.code != code:
+        raise AssertionError(f"{' '.join(map(str, arguments))}: expected exit code {code}, got {outcome}")
+    return outcome
 
 
 def _content(file: IO[bytes]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,10 +13,13 @@ from typing import TypeVar
 from engine.storage.base import Buffer, Item, Storage
 
 T = TypeVar("T")
+CHILD_SECONDS = 120
 
 
 class FaultyStorage:
     """Passes every call on, but runs `fault` at call number `at` (from 1): before it, or `after` it was carried out."""
+
+    requests_at_once = 1  # so that call number `at` is always the same one
 
     def __init__(self, inner: Storage, fault: Callable[[], None], *, at: int, after: bool = False) -> None:
         self._inner = inner
@@ -54,6 +58,9 @@ class FaultyStorage:
     def delete(self, name: str) -> None:
         self._call(lambda: self._inner.delete(name))
 
+    def move(self, name: str, to: str) -> None:
+        self._call(lambda: self._inner.move(name, to))
+
     def _call(self, action: Callable[[], T]) -> T:
         with self._lock:
             self.calls += 1
@@ -72,13 +79,24 @@ def kill_this_process() -> None:
 
 
 def run_and_wait(action: Callable[[], object]) -> int:
-    """Run in a child process; its exit status, or minus the signal that ended it."""
+    """Run in a child process; its exit status, or minus the signal that ended it: SIGALRM for one that hangs."""
+    _wait_for_ended_threads()
     child = os.fork()
     if child == 0:
         status = 99
         try:
+            signal.alarm(CHILD_SECONDS)
             action()
             status = 0
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _wait_for_ended_threads() -> None:
+    """A thread that has ended for Python may be at work in OpenSSL's farewell for a moment, holding a lock for which a
+    child that is made now would wait for ever."""
+    deadline = time.monotonic() + 5
+    # One more is there in each test: pytest's watchdog for tests that hang, of which Python does not know.
+    while len(os.listdir("/proc/self/task")) > threading.active_count() + 1 and time.monotonic() < deadline:
+        os.sched_yield()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.webapp.shelf import Shelf
 from tests.webapp.support import Hands
 from webapp.installation import Installation, open_installation
 from webapp.settings import read_settings
@@ -26,3 +27,11 @@ def installation(tmp_path: Path, hands: Hands) -> Iterator[Installation]:
     opened = open_installation(settings, clock=hands)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def shelf(installation: Installation, hands: Hands, tmp_path: Path) -> Shelf:
+    """An installation with an empty folder to back up."""
+    source = tmp_path / "source"
+    source.mkdir()
+    return Shelf(installation, hands, source)

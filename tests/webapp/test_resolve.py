@@ -18,17 +18,19 @@ from webapp.schema.redact import hide_password, without_secrets
 from webapp.schema.resolve import Resolved, resolve
 
 CWD = Path("/where/typed")
+HOME = Path("/the/home")
 URL = "postgresql://shop@db/shop"
 
 
 def resolved(environment: dict[str, str], **changes: Any) -> Resolved:
-    return resolve(document(**changes), environment, cwd=CWD)
+    return resolve(document(**changes), environment, cwd=CWD, home=HOME)
 
 
 def test_the_examples_run_with_their_variables_set() -> None:
     environment = {"DATABASE_URL": URL, "UPLOAD_DIR": "/srv/up", "REPORTS_DIR": "/srv/reports"}
     daily, files, weekly = (
-        resolve(read(path), environment, cwd=CWD) for path in sorted(publish.PUBLISHED.parent.glob("backup-*.json"))
+        resolve(read(path), environment, cwd=CWD, home=HOME)
+        for path in sorted(publish.PUBLISHED.parent.glob("backup-*.json"))
     )
     assert [source.url for source in daily.databases] == [URL]
     assert [source.path for source in files.folders] == [Path("/srv/up")]

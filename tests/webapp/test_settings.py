@@ -108,3 +108,11 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SettingsInvalid, match="HOLDFAST_HOME"):
             ensure_home(read_settings({"HOLDFAST_HOME": str(tmp_path / name)}))
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["HOLDFAST_HOME", "HOLDFAST_PG_BIN"])
+def test_the_home_of_a_user_who_does_not_exist_is_told(name: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        read_settings({name: "~no-such-user/folder"})
+    assert caught.value.faults[0].pointer == name
+    assert "a user who does not exist" in caught.value.faults[0].detail

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models.base import Base
 from webapp.models.destination import Destination
+from webapp.models.hold import Hold
 
-PRESENT, MISSED, DAMAGED, LOST = "present", "missed", "damaged", "lost"
-COPY_STATES = (PRESENT, MISSED, DAMAGED, LOST)
+PRESENT, MISSED, DAMAGED, LOST, REMOVED = "present", "missed", "damaged", "lost", "removed"
+COPY_STATES = (PRESENT, MISSED, DAMAGED, LOST, REMOVED)
 
 
 class Backup(Base):
@@ -43,11 +44,15 @@ class Backup(Base):
     program: Mapped[str] = mapped_column(String(64))
     host: Mapped[str] = mapped_column(String(255))
     deleted_at: Mapped[datetime | None]
+    hold: Mapped[Hold | None] = relationship(lazy="selectin")
     copies: Mapped[list[BackupCopy]] = relationship(back_populates="backup", lazy="raise", order_by="BackupCopy.id")
 
 
 class BackupCopy(Base):
-    """One restore point at one destination. `state`: present, missed (never written there), damaged or lost."""
+    """One restore point at one destination. `state`: present, missed (never written there), damaged, lost, or removed
+    (lawfully, by a tombstone). `stamp` is the storage's size and time of the manifest when it was last read and found
+    to be the recorded one. From `trashed_at` it lies in the trash, and `removal_reason` says why; while it is not
+    removed it can still be restored."""
 
     __tablename__ = "backup_copies"
     __table_args__ = (Index("one_copy_per_destination", "backup_id", "destination_id", unique=True),)
@@ -57,5 +62,8 @@ class BackupCopy(Base):
     destination_id: Mapped[int] = mapped_column(ForeignKey("destinations.id"), index=True)
     state: Mapped[str] = mapped_column(String(16))
     verified_at: Mapped[datetime | None]
+    trashed_at: Mapped[datetime | None]
+    removal_reason: Mapped[str | None] = mapped_column(Text)
+    stamp: Mapped[str | None] = mapped_column(String(64))
     backup: Mapped[Backup] = relationship(back_populates="copies", lazy="raise")
     destination: Mapped[Destination] = relationship(lazy="raise")

@@ -13,7 +13,8 @@ from webapp.models.base import Base
 
 class Destination(Base):
     """`settings` are as typed; `place` (64 hex digits) is a fingerprint of kind and settings, by which an inline
-    destination of a configuration finds its row; `sealed` will hold its secrets, encrypted."""
+    destination of a configuration finds its row; `sealed` holds its secrets, encrypted. `mark_id` (32 hex digits) names
+    the mark that a cleanup of this installation wrote there at `marked_at` and that a later one completes."""
 
     __tablename__ = "destinations"
 
@@ -26,4 +27,6 @@ class Destination(Base):
     repository_id: Mapped[str | None] = mapped_column(String(32), unique=True)
     created_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]
+    mark_id: Mapped[str | None] = mapped_column(String(32))
+    marked_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]

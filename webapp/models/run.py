@@ -10,13 +10,14 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models.base import Base
 
-KINDS = ("create", "restore", "verify", "cleanup", "restore-point")
+KINDS = ("create", "restore", "verify", "cleanup", "sync", "restore-point")
 QUEUED, RUNNING = "queued", "running"
 SUCCEEDED, WARNING, FAILED, CANCELLED, INTERRUPTED = "succeeded", "warning", "failed", "cancelled", "interrupted"
 ACTIVE = (QUEUED, RUNNING)
 ENDED = (SUCCEEDED, WARNING, FAILED, CANCELLED, INTERRUPTED)
 STATES = ACTIVE + ENDED
 _ONE_ACTIVE = text("kind = 'create' AND state IN ('queued', 'running')")
+_ONE_CLEANUP = text("kind = 'cleanup' AND state IN ('queued', 'running')")
 
 
 class Run(Base):
@@ -29,6 +30,8 @@ class Run(Base):
         # Who loses the race for a configuration is told by the database, not by a look beforehand. On PostgreSQL the
         # migration gives it the same condition; naming that dialect here costs every command 33 ms of imports.
         Index("one_active_create", "config_id", unique=True, sqlite_where=_ONE_ACTIVE),
+        # Two cleanups of one installation never interleave: both would complete the same mark (engine.md section 6).
+        Index("one_active_cleanup", "kind", unique=True, sqlite_where=_ONE_CLEANUP),
         Index("ix_runs_config_id_id", "config_id", "id"),
         Index("ix_runs_state_id", "state", "id"),
         Index("ix_runs_created_at", "created_at"),

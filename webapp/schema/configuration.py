@@ -108,7 +108,9 @@ class Configuration(Model):
     sources: Annotated[
         Sources | None, Field(description="Else DATABASE_URL and UPLOAD_DIR, REPORTS_DIR, EXPORTS_DIR.")
     ] = CONFIGURATION["sources"]
-    retention: Annotated[Retention, Field(default_factory=lambda: Retention(**CONFIGURATION["retention"]))]
+    retention: Annotated[Retention | None, Field(description="Left out: every restore point is kept.")] = CONFIGURATION[
+        "retention"
+    ]
     compression: Literal["zstd", "gzip", "bzip2", "none"] = CONFIGURATION["compression"]
     encryption: bool = CONFIGURATION["encryption"]
     cipher: Literal["aes-256-gcm", "aes-256-cbc"] = CONFIGURATION["cipher"]

@@ -27,7 +27,7 @@ CONFIGURATION: Document = {
     "schedule": None,
     "timezone": None,
     "sources": None,
-    "retention": {"daily": 7, "weekly": 4, "monthly": 12},
+    "retention": None,
     "compression": "zstd",
     "encryption": True,
     "cipher": "aes-256-gcm",
@@ -70,7 +70,8 @@ def complete(document: Mapping[str, Any]) -> Document:
     """A checked document with every key of the parts that a run reads; placeholders stay as typed."""
     full = _filled(document, CONFIGURATION)
     full.pop("$schema", None)
-    full["retention"] = _filled(full["retention"], RETENTION)
+    if full["retention"] is not None:
+        full["retention"] = _filled(full["retention"], RETENTION)
     full["notifications"] = _filled(full["notifications"], NOTIFICATIONS)
     if full["sources"] is not None:
         sources = _filled(full["sources"], SOURCES)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import select
+import stat
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from webapp.errors import ConfigurationInvalid, Fault
 from webapp.schema.defaults import Document
 
 MAX_BYTES = 1 << 20
+PIPE_SECONDS = 10.0
 _SENTENCES = {
     "missing": "is missing.",
     "string_type": "must be text.",
@@ -43,13 +48,40 @@ def parse(text: str | bytes, *, name: str = "the document") -> Document:
 
 
 def read(path: Path) -> Document:
-    """The configuration in a file, checked. Raises ConfigurationInvalid, also when the file cannot be read."""
+    """The configuration in a file or pipe, checked. Raises ConfigurationInvalid, also when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = _bounded(path)
+    except TimeoutError:
+        raise ConfigurationInvalid(
+            f"{path} cannot be read: its end did not come in {PIPE_SECONDS:.0f} s.", []
+        ) from None
     except OSError as error:
         raise ConfigurationInvalid(f"{path} cannot be read: {error.strerror}.", []) from error
     return parse(text, name=str(path))
+
+
+def _bounded(path: Path) -> bytes:
+    """At most MAX_BYTES + 1 of what it holds. A pipe that nobody writes to, or never to its end, is given up: raises
+    TimeoutError. Raises OSError."""
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read(MAX_BYTES + 1)
+        waiter = select.poll()
+        waiter.register(file, select.POLLIN)
+        until = time.monotonic() + PIPE_SECONDS
+        text = b""
+        while len(text) <= MAX_BYTES:
+            if not waiter.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError
+            piece = file.read(MAX_BYTES + 1 - len(text))
+            if not piece:
+                break
+            text += piece
+        return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def validate(document: Any, *, name: str = "the document") -> Document:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from webapp.schema import placeholders, times
+from webapp.schema import database_urls, placeholders, times
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 MAX_TEXT = 4096
@@ -75,9 +75,11 @@ def _recipient(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    if placeholders.is_whole(text) or text.startswith(("postgresql://", "postgres://")):
-        return text
-    raise ValueError("must begin with postgresql:// (or be a ${NAME} that holds such a URL).")
+    if not placeholders.is_whole(text) and not database_urls.is_known(text):
+        raise ValueError(f"must begin with {database_urls.NEEDED} (or be a ${{NAME}} that holds such a URL).")
+    if database_urls.is_sqlite(text):
+        database_urls.sqlite_path(text)
+    return text
 
 
 def _absolute(text: str) -> str:

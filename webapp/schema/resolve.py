@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from webapp.errors import ConfigurationInvalid, Fault
-from webapp.schema import placeholders
+from webapp.schema import database_urls, placeholders
 from webapp.schema.defaults import (
     DATABASE_VARIABLE,
     FOLDER_VARIABLES,
@@ -27,7 +27,8 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class DatabaseSource:
-    """One database, or a whole server. `pointer` is where the configuration says so."""
+    """One database, or a whole server. `pointer` is where the configuration says so; the `url` of a SQLite database
+    names an absolute path."""
 
     pointer: str
     url: str = field(repr=False)
@@ -37,10 +38,16 @@ class DatabaseSource:
     sslrootcert: Path | None
     environment: str
 
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file of a SQLite database; None for PostgreSQL."""
+        return database_urls.sqlite_path(self.url) if database_urls.is_sqlite(self.url) else None
+
 
 @dataclass(frozen=True)
 class FolderSource:
-    """One folder with what is below it; `path` is absolute."""
+    """One folder with what is below it; `path` is absolute. `sqlite` are the SQLite databases of the same run: a
+    consistent copy of these is stored, so their live files are left out."""
 
     pointer: str
     path: Path
@@ -48,6 +55,7 @@ class FolderSource:
     exclude_file: Path | None
     one_file_system: bool
     environment: str
+    sqlite: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Resolved:
     compression: str
     encryption: bool
     cipher: str
-    retention: Mapping[str, int]
+    retention: Mapping[str, int] | None
     min_copies: int
     full_every: int | None
     timezone: str | None
@@ -92,9 +100,10 @@ class Resolved:
 class _Replacer:
     """Replaces placeholders and collects those whose variable is not set."""
 
-    def __init__(self, environment: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], cwd: Path, home: Path) -> None:
         self.environment = environment
         self.cwd = cwd
+        self.home = home
         self.faults: list[Fault] = []
 
     def text(self, pointer: str, typed: str, *, in_url: bool = False) -> str:
@@ -111,17 +120,36 @@ class _Replacer:
         """An absolute path; a variable may hold a relative one, which is meant where the command runs."""
         return Path(os.path.normpath(self.cwd / self.text(pointer, typed)))
 
+    def database_url(self, pointer: str, typed: str) -> str:
+        """The URL; a relative SQLite path is below the home where it is typed, so that it means the same wherever the
+        command runs, and meant where the command runs where a variable holds it, as for folders."""
+        url = self.text(pointer, typed, in_url=True)
+        if "${" in url:  # a variable that is not set, which is told already
+            return ""
+        if not database_urls.is_known(url):
+            self.faults.append(Fault(pointer, f"is not a {database_urls.NEEDED} URL once its variable is filled in."))
+        if not database_urls.is_sqlite(url):
+            return url
+        try:
+            path = database_urls.sqlite_path(url)
+        except ValueError as error:
+            self.faults.append(Fault(pointer, str(error)))
+            return ""
+        above = self.cwd if placeholders.is_whole(typed) else self.home
+        return database_urls.sqlite_url(Path(os.path.normpath(above / path)))
+
 
 def resolve(
-    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path, as_type: str | None = None
+    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path, home: Path, as_type: str | None = None
 ) -> Resolved:
     """`document` (checked before it was stored) with every `${NAME}` replaced; `as_type` is the type of this one run.
+    `cwd` is where the command was typed, `home` is HOLDFAST_HOME.
 
     Raises ConfigurationInvalid naming pointer and variable for each one that is not set, and when the type needs a
     source that neither the document nor the environment's defaults give.
     """
     full = complete(document)
-    replacer = _Replacer(environment, cwd)
+    replacer = _Replacer(environment, cwd, home)
     backup_type = as_type or full["type"]
     databases, folders = _sources(replacer, full, environment, backup_type)
     destinations = _each(full["destinations"], "/destinations", lambda at, item: _destination(replacer, at, item))
@@ -145,16 +173,16 @@ def resolve(
         timezone=full["timezone"],
         document=without_secrets(document),
         # One run of another type has not changed the configuration's sources; what only they need may be unset here.
-        source_fingerprint=_fingerprint(*_sources(_Replacer(environment, cwd), full, environment, full["type"])),
+        source_fingerprint=_fingerprint(*_sources(_Replacer(environment, cwd, home), full, environment, full["type"])),
     )
 
 
 def resolve_databases(
-    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path
+    document: Mapping[str, Any], environment: Mapping[str, str], *, cwd: Path, home: Path
 ) -> tuple[DatabaseSource, ...]:
     """The databases of a configuration, whatever its type: where dumps came from. Raises ConfigurationInvalid."""
     full = complete(document)
-    replacer = _Replacer(environment, cwd)
+    replacer = _Replacer(environment, cwd, home)
     databases, _ = _sources(replacer, full, environment, "database")
     if replacer.faults:
         raise ConfigurationInvalid(f"The databases of {full['id']} cannot be reached.", replacer.faults)
@@ -167,7 +195,9 @@ def _sources(
     sources = full["sources"] if full["sources"] is not None else default_sources(environment)
     wanted = _of_type(backup_type, sources)
     databases = _each(wanted["databases"], "/sources/databases", lambda at, item: _database(replacer, at, item, full))
-    return databases, _each(wanted["paths"], "/sources/paths", lambda at, item: _folder(replacer, at, item, full))
+    sqlite = tuple(path for each in databases if (path := each.sqlite_path))
+    folders = _each(wanted["paths"], "/sources/paths", lambda at, item: _folder(replacer, at, item, full, sqlite))
+    return databases, folders
 
 
 def _each(items: list[Document], pointer: str, build: Callable[[str, Document], _Item]) -> list[_Item]:
@@ -184,9 +214,10 @@ def _of_type(backup_type: str, sources: Document) -> Document:
 
 def _database(replacer: _Replacer, at: str, item: Document, full: Document) -> DatabaseSource:
     certificate = item["sslrootcert"]
-    url = replacer.text(f"{at}/url", item["url"], in_url=True)
-    if "${" not in url and not url.startswith(("postgresql://", "postgres://")):
-        replacer.faults.append(Fault(f"{at}/url", "is not a postgresql:// URL once its variable is filled in."))
+    url = replacer.database_url(f"{at}/url", item["url"])
+    if database_urls.is_sqlite(url):
+        sentence = "is for PostgreSQL; a SQLite database is always kept whole."
+        replacer.faults += [Fault(f"{at}/{key}", sentence) for key in database_urls.misplaced(item)]
     return DatabaseSource(
         pointer=at,
         url=url,
@@ -198,7 +229,7 @@ def _database(replacer: _Replacer, at: str, item: Document, full: Document) -> D
     )
 
 
-def _folder(replacer: _Replacer, at: str, item: Document, full: Document) -> FolderSource:
+def _folder(replacer: _Replacer, at: str, item: Document, full: Document, sqlite: tuple[Path, ...]) -> FolderSource:
     exclude_file = item["excludeFile"]
     return FolderSource(
         pointer=at,
@@ -207,6 +238,7 @@ def _folder(replacer: _Replacer, at: str, item: Document, full: Document) -> Fol
         exclude_file=None if exclude_file is None else replacer.path(f"{at}/excludeFile", exclude_file),
         one_file_system=item["oneFileSystem"],
         environment=item["environment"] or full["environment"],
+        sqlite=sqlite,
     )
 
 

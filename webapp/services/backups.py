@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine import compress, crypto
 from engine.backup import Request, Result, backup
-from engine.errors import AlreadyExists, EngineError
+from engine.errors import EngineError, StorageError
 from engine.ids import parse
 from engine.keyring import Keyring
 from engine.model.manifest import StreamRoot
 from engine.progress import Progress
-from engine.repository import layout
+from engine.repository import guide
 from engine.repository.repository import Head, Repository
 from engine.spool import scratch_folder
 from engine.storage.local import LocalStorage
 from webapp.errors import Invalid, ServiceError, Unavailable
 from webapp.installation import Installation
-from webapp.models import Backup, Configuration, Destination, Run
+from webapp.models import Alarm, Backup, Configuration, Destination, Run
 from webapp.models.backup import MISSED, PRESENT
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.schema.resolve import Resolved
@@ -29,12 +29,14 @@ from webapp.services import (
     configurations,
     destinations,
     keyrings,
+    keys,
     parents,
     records,
     repositories,
     sources,
     unbuilt,
     verifications,
+    witness,
     work,
 )
 from webapp.services.heartbeat import Heartbeat
@@ -60,11 +62,13 @@ class Order:
 
 @dataclass
 class _Place:
-    """A destination of the run: its repository, or why it misses this restore point."""
+    """A destination of the run: its repository, or why it misses this restore point. `alarms` are what was deleted,
+    put back or replaced there, and nobody was told of yet."""
 
     destination: Destination
     repository: Repository | None = None
     error: Exception | None = None
+    alarms: list[Alarm] = field(default_factory=list)
 
 
 def create(installation: Installation, order: Order, *, cwd: Path, progress: Progress, tell: Tell) -> Finished:
@@ -85,7 +89,9 @@ def create(installation: Installation, order: Order, *, cwd: Path, progress: Pro
     )
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:
-        return _back_up(installation, configuration, resolved, order, run, watch, tell)
+        with ExitStack() as storages:
+            places = _open_places(installation, resolved, tell, storages)
+            return _back_up(installation, configuration, resolved, order, places, run, watch, tell)
 
     return work.carry_out(installation, new, progress, carry_out)
 
@@ -95,27 +101,32 @@ def _back_up(
     configuration: Configuration,
     resolved: Resolved,
     order: Order,
+    places: list[_Place],
     run: Run,
     watch: Heartbeat,
     tell: Tell,
 ) -> Ended:
-    places = _open_places(installation, resolved, tell)
+    with suppress(EngineError, ServiceError):  # what cannot end now is no reason to make no backup
+        keys.settle(installation)
     parent = parents.choose(installation, configuration, resolved)
     if parent.reason:
         tell(parent.reason)
     opened = [(place.destination.name, place.repository) for place in places if place.repository is not None]
     spool = installation.settings.home / SPOOL
     watch.checkpoint()
+    alarms = [alarm for place in places for alarm in _sound_alarms(place, watch)]
     with scratch_folder(spool) as scratch:
-        request = _request(installation, resolved, order, parent, scratch, skip=[spool, *_own_folders(places)])
+        request = _request(installation, resolved, order, parent, scratch, watch, skip=[spool, *_own_folders(places)])
         result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool)
     for place in places:
         place.error = place.error or result.copies.get(place.destination.name)
     _tell_notes(result, places, tell)
-    state = SUCCEEDED if result.is_complete and not any(place.error for place in places) else WARNING
+    good = result.is_complete and not alarms and not any(place.error for place in places)
+    state = SUCCEEDED if good else WARNING
     ended = Ended(state, _document(result, places), records.public_id(result.manifest.id))
     try:
         _record(installation, resolved, run, result, places)
+        witness.told(installation, alarms)
     except Unavailable as error:
         # The restore point exists; the next command that looks at the destination takes it on record.
         tell(f"The restore point was made, but it is not on record yet: {error}")
@@ -123,17 +134,21 @@ def _back_up(
     return ended
 
 
-def _open_places(installation: Installation, resolved: Resolved, tell: Tell) -> list[_Place]:
-    """The destinations with their repositories, each failing alone. Raises the first error when too few are left."""
+def _open_places(installation: Installation, resolved: Resolved, tell: Tell, storages: ExitStack) -> list[_Place]:
+    """The destinations with their repositories, each failing alone; what is opened is closed by `storages`.
+
+    Raises the first error when too few are left."""
     places: list[_Place] = []
     try:
         for plan in resolved.destinations:
             places.append(_Place(destinations.for_plan(installation, plan, tell=tell)))
         _refuse_twins(places)
-        keyring = _keyring(installation, places, tell)
+        keyring = _keyring(installation, places, tell, storages)
         for place in places:
             if place.error is None:
                 _open_place(installation, place, keyring, crypto.SUITES[resolved.cipher], tell)
+            if place.repository is not None:
+                storages.callback(place.repository.storage.close)
         failures = [place.error for place in places if place.error is not None]
         if len(places) - len(failures) < resolved.min_copies:
             raise failures[0]
@@ -153,12 +168,13 @@ def _refuse_twins(places: list[_Place]) -> None:
             raise Invalid(f"/destinations/{number} and /destinations/{first} are the same place.", hint="Remove one.")
 
 
-def _keyring(installation: Installation, places: list[_Place], tell: Tell) -> Keyring:
+def _keyring(installation: Installation, places: list[_Place], tell: Tell, opened: ExitStack) -> Keyring:
     """The keyring, perhaps from a repository that one of the places holds already."""
     storages = []
     for place in places:
         try:
             storages.append(repositories.open_storage(installation, place.destination))
+            opened.callback(storages[-1].close)
         except (EngineError, ServiceError) as error:
             place.error = error
     return repositories.open_keyring(installation, may_create=True, tell=tell, places=storages)
@@ -171,23 +187,35 @@ def _open_place(installation: Installation, place: _Place, keyring: Keyring, sui
         )
         if isinstance(repository.storage, LocalStorage):
             repository.storage.sweep()
-        _publish_slots(installation, repository)
+        # Without our slots, and without this home, nothing there could be opened.
+        keyrings.place(installation.settings, repository, always=True)
+        _publish_guide(repository, tell)
         adopted = repositories.adopt(installation, place.destination, repository)
     except (EngineError, ServiceError) as error:
         place.error = error
         return
     place.repository = repository
+    place.alarms = witness.untold(installation, place.destination)
     if adopted.new:
         tell(f"Found at {place.destination.name} and taken on record: {', '.join(adopted.new)}.")
 
 
-def _publish_slots(installation: Installation, repository: Repository) -> None:
-    """The key slots lie at every destination: without them, and without this home, nothing there could be opened."""
-    present = {item.name for item in repository.storage.list(layout.KEYS)}
-    for name, data in keyrings.local_slots(installation.settings).items():
-        if name not in present:
-            with suppress(AlreadyExists):
-                repository.storage.put(name, data)
+def _publish_guide(repository: Repository, tell: Tell) -> None:
+    """How to get everything back lies beside the data. A backup without it is better than none."""
+    try:
+        guide.publish(repository.storage)
+    except StorageError as error:
+        tell(f"Warning: RECOVER.md could not be brought up to date: {error}")
+
+
+def _sound_alarms(place: _Place, watch: Heartbeat) -> list[Alarm]:
+    """Tampering is a problem of the run, which goes on: the data that is there now is worth the more.
+
+    The restore point need not be a full one: what it takes over lies in packs that were listed just now, and a pack's
+    bytes are checked against its name, not against any history."""
+    for alarm in place.alarms:
+        watch.problem("tampering", place.destination.name, alarm.reason)
+    return place.alarms
 
 
 def _own_folders(places: list[_Place]) -> list[Path]:
@@ -197,14 +225,24 @@ def _own_folders(places: list[_Place]) -> list[Path]:
 
 
 def _request(
-    installation: Installation, resolved: Resolved, order: Order, parent: Parent, scratch: Path, *, skip: list[Path]
+    installation: Installation,
+    resolved: Resolved,
+    order: Order,
+    parent: Parent,
+    scratch: Path,
+    watch: Heartbeat,
+    *,
+    skip: list[Path],
 ) -> Request:
     newest = records.newest(installation, resolved.config_id)
     return Request(
         config_id=resolved.config_id,
         config=resolved.document,
         type=parent.type,
-        streams=[sources.database(each, installation.settings, scratch=scratch) for each in resolved.databases],
+        streams=[
+            sources.database(each, installation.settings, scratch=scratch, look=watch.checkpoint)
+            for each in resolved.databases
+        ],
         folders=[sources.folder(each, skip=skip) for each in resolved.folders],
         suite=crypto.SUITES[resolved.cipher] if resolved.encryption else crypto.NONE,
         codec=compress.CODECS[resolved.compression],
@@ -214,6 +252,7 @@ def _request(
         parent=None if parent.backup is None else records.identity(parent.backup),
         known=None if newest is None else _head(newest),
         known_ids=records.known_ids(installation),
+        held=records.numbers_held(installation, resolved.config_id),
         distrusted=verifications.damaged_packs(installation),
         min_copies=resolved.min_copies,
     )

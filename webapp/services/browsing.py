@@ -39,11 +39,15 @@ _SLASH = b"/"
 
 @dataclass(frozen=True)
 class Point:
-    """A restore point that is open for reading."""
+    """A restore point that is open for reading, until it is closed."""
 
     backup: Backup
     manifest: Manifest
     reader: BlobReader
+
+    def close(self) -> None:
+        """Gives up the connections to the destinations."""
+        self.reader.close()
 
     @property
     def folders(self) -> tuple[FilesRoot, ...]:
@@ -108,10 +112,12 @@ def recorded(installation: Installation, text: str, *, tell: Tell) -> tuple[Back
     now, which is told. Raises NotFound, Invalid, WrongKey, KeyMissing, and Corrupt."""
     backup = repositories.find_backup(installation, text)
     try:
-        return backup, repositories.reader_for(installation, backup, tell=tell)[1]
+        reader, manifest = repositories.reader_for(installation, backup, tell=tell)
     except (StorageError, NotARepository, NotFound, Unavailable) as error:
         tell(f"Warning: {error.message} What is on record is shown. {error.hint}".rstrip())
         return backup, None
+    reader.close()
+    return backup, manifest
 
 
 def open_beside(installation: Installation, text: str, other: Point, *, tell: Tell) -> Point:
@@ -127,7 +133,9 @@ def open_beside(installation: Installation, text: str, other: Point, *, tell: Te
 
 def database(point: Point, text: str) -> StreamRoot:
     """The database that `text` names: `NAME`, `postgres:NAME` as listed, `database:NAME`, `NAME:` or `NAME.dump`;
-    a bare `database:` is the only one there is. Raises NotFound and Invalid (ambiguous)."""
+    a bare `database:` is the only one there is. A SQLite database's name is its path.
+
+    Raises NotFound and Invalid (ambiguous)."""
     found = [root for root in point.databases if root.name == text] or [
         root for root in point.databases if text in _spellings(root)
     ]
@@ -166,9 +174,9 @@ def content(point: Point, text: str) -> Content:
 
     Raises NotFound, and Invalid for what has no bytes of its own. Reading `pieces` raises Corrupt and StorageError.
     """
-    if not is_path(text):
+    if not is_path(point, text):
         root = database(point, text)
-        return Content(_file_name(root.name) + _suffix(root), root.size, _stream(point.reader, root))
+        return Content(_file_name(root), root.size, _stream(point.reader, root))
     path = _normal(text)
     if _leading_to_roots(point, path):
         raise _is_folder(point, path)
@@ -182,9 +190,10 @@ def content(point: Point, text: str) -> Content:
     return Content(os.fsdecode(posixpath.basename(path)), node.size, _file(point.reader, node))
 
 
-def is_path(text: str) -> bool:
-    """Whether `text` is meant as a path as it was at the source; else it is meant as a database."""
-    return text.startswith("/")
+def is_path(point: Point, text: str) -> bool:
+    """Whether `text` is meant as a path as it was at the source; else it is meant as a database, whose name is a path
+    too when it is a SQLite database."""
+    return text.startswith("/") and all(root.name != text for root in point.databases)
 
 
 def file_mode(entry: Entry) -> str:
@@ -248,13 +257,16 @@ def _stream(reader: BlobReader, root: StreamRoot) -> Generator[bytes, None, None
     yield from reader.stream(root.content, root.size)
 
 
-def _file_name(name: str) -> str:
-    """A database's name as one harmless component of a path."""
-    return name.replace("/", "_").replace("\0", "_").lstrip(".") or "database"
+def _file_name(root: StreamRoot) -> str:
+    """A harmless name for a file with the database in it."""
+    name, suffix = root.name, _suffix(root)
+    if root.kind in SUFFIXES:  # its name is a path
+        name = posixpath.basename(name).removesuffix(suffix)
+    return (name.replace("/", "_").replace("\0", "_").lstrip(".") or "database") + suffix
 
 
 def _absent(point: Point, text: str) -> NotFound:
-    what = "" if is_path(text) else " Paths begin with / as they were at the source."
+    what = "" if text.startswith("/") else " Paths begin with / as they were at the source."
     return NotFound(
         f"{text} is not in the restore point {point.backup.public_id}.",
         hint=f"`backup-cli ls {point.backup.public_id}` shows what it holds.{what}",

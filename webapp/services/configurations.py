@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from webapp.models.run import ACTIVE
 from webapp.schema.defaults import CONFIGURATION, Document
 from webapp.schema.redact import without_secrets
 from webapp.schema.resolve import Resolved, resolve
+from webapp.services import records, unbuilt
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,22 @@ def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
     (a deleted one comes back, with its restore points). Raises ConfigurationInvalid."""
     from webapp.schema.document import validate
 
-    typed = validate(document)
-    try:
-        return _store(installation, typed)
-    except IntegrityError:  # another process stored the same id for the first time: now it is there
-        return _store(installation, typed)
+    return _stored(installation, validate(document))
 
 
-def store_default(installation: Installation, document: Document) -> Configuration:
-    """Stores a document that this program made (webapp/schema/defaults.py), so it needs no check."""
-    try:
-        return _store(installation, document).configuration
-    except IntegrityError:
-        return _store(installation, document).configuration
+def store_to_run(installation: Installation, document: Document, *, cwd: Path, as_type: str | None = None) -> Stored:
+    """Stores a checked document, or one that this program made, if it can run in this environment; else nothing is
+    stored. Raises ConfigurationInvalid, NotBuilt."""
+    settings = installation.settings
+    unbuilt.refuse(resolve(document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type))
+    return _stored(installation, document)
+
+
+def withdraw(installation: Installation, config_id: str) -> None:
+    """Deletes a configuration that has no restore point."""
+    if records.newest(installation, config_id) is None:
+        with suppress(NotFound, Busy):
+            delete(installation, config_id)
 
 
 def find(installation: Installation, config_id: str) -> Configuration:
@@ -97,13 +102,21 @@ def ready(
 
     Raises ConfigurationInvalid. Never store it.
     """
-    return resolve(configuration.document, installation.settings.environment, cwd=cwd, as_type=as_type)
+    settings = installation.settings
+    return resolve(configuration.document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type)
 
 
 def remember_sources(installation: Installation, resolved: Resolved) -> None:
     """After a run that succeeded: its sources are those that the next run is compared with."""
     with installation.database.transaction() as session:
         session.get_one(Configuration, resolved.config_id).source_fingerprint = resolved.source_fingerprint
+
+
+def _stored(installation: Installation, typed: Document) -> Stored:
+    try:
+        return _store(installation, typed)
+    except IntegrityError:  # another process stored the same id for the first time: now it is there
+        return _store(installation, typed)
 
 
 def _store(installation: Installation, typed: Document) -> Stored:

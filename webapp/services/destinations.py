@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from engine.errors import EngineError, NotARepository
 from engine.repository import repository as engine
 from engine.storage.base import Storage
+from engine.storage.local import folder_of
 from engine.storage.probe import ProbeReport, probe
 from webapp.errors import Conflict, Fault, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
@@ -96,9 +97,8 @@ def peek(installation: Installation, plan: DestinationPlan) -> Destination:
     )
 
 
-def add(installation: Installation, name: str, kind: str, typed: Mapping[str, Any], *, tell: Tell) -> Added:
-    """A new destination, ready for use: its repository is made, or the one of this installation that is there is taken
-    over. Raises Invalid, Conflict when name or place are taken, and what opening raises; then nothing is stored."""
+def unstored(installation: Installation, name: str, kind: str, typed: Mapping[str, Any]) -> Destination:
+    """The row of a place, with resolved settings, secrets among them: it is never stored. Raises Invalid."""
     if not name.strip() or len(name) > _NAME or not name.isprintable():
         raise Invalid("The name of a destination must be 1 to 200 printable characters.")
     resolved = _resolved(installation, typed)
@@ -106,10 +106,17 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
         kinds.configure(kind, resolved)
     except (TypeError, ValueError) as error:
         raise Invalid(f"The settings of {name} do not fit: {error}.") from None
-    place = place_of(installation, kind, resolved)
+    return Destination(name=name, kind=kind, settings=resolved, place=place_of(installation, kind, resolved))
+
+
+def add(installation: Installation, name: str, kind: str, typed: Mapping[str, Any], *, tell: Tell) -> Added:
+    """A new destination, ready for use: its repository is made, or the one of this installation that is there is taken
+    over. Raises Invalid, Conflict when name or place are taken, and what opening raises; then nothing is stored."""
+    place = unstored(installation, name, kind, typed).place
     _refuse_taken(installation, name, place)
     new = _row(installation, name, kind, typed, place, tell)
-    keyring = open_keyring(installation, may_create=True, tell=tell, places=[open_storage(installation, new)])
+    with closing(open_storage(installation, new)) as storage:
+        keyring = open_keyring(installation, may_create=True, tell=tell, places=[storage])
     moved = _moved(installation, new)
     destination = _rename(installation, moved, name) if moved else _insert(installation, new)
     try:
@@ -118,7 +125,8 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
         if moved is None:
             forget_unused(installation, [destination])
         raise
-    return Added(destination, repository.id.hex(), adopt(installation, destination, repository).new)
+    with closing(repository.storage):
+        return Added(destination, repository.id.hex(), adopt(installation, destination, repository).new)
 
 
 def test(installation: Installation, destination: Destination) -> ProbeReport:
@@ -144,7 +152,7 @@ def place_of(installation: Installation, kind: str, settings: Mapping[str, Any])
     """The fingerprint of a place, from resolved settings without their secrets: two spellings of one folder agree."""
     stated = {key: value for key, value in settings.items() if key not in kinds.secret_settings(kind)}
     if "path" in stated:
-        stated["path"] = os.path.normpath(installation.settings.home / Path(stated["path"]).expanduser())
+        stated["path"] = os.path.normpath(folder_of(stated["path"], home=installation.settings.home))
     text = json.dumps([kind, stated], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -208,8 +216,8 @@ def _insert(installation: Installation, new: Destination) -> Destination:
 def _moved(installation: Installation, new: Destination) -> Destination | None:
     """The row of the repository that lies at a new place, moved there; None when it is none that is known."""
     try:
-        storage = open_storage(installation, new)
-        identity = engine.read_identity(storage)[0].hex()
+        with closing(open_storage(installation, new)) as storage:
+            identity = engine.read_identity(storage)[0].hex()
     except (EngineError, ServiceError):
         return None
     with installation.database.reading() as session:
@@ -230,7 +238,8 @@ def _moved(installation: Installation, new: Destination) -> Destination | None:
 
 def _still_there(installation: Installation, destination: Destination, identity: str) -> bool:
     try:
-        return engine.read_identity(open_storage(installation, destination))[0].hex() == identity
+        with closing(open_storage(installation, destination)) as storage:
+            return engine.read_identity(storage)[0].hex() == identity
     except (EngineError, ServiceError):
         return False
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from engine.errors import EngineError, SourceError
 from engine.keyring import Keyring
 from engine.postgres.programs import Programs, find_dumper
+from engine.spool import abandoned
 from engine.storage.local import free_bytes
 from webapp.database import SQLITE_PREFIX, current_revision
 from webapp.errors import Faulty, KeyMissing, NotFound, ServiceError
@@ -26,9 +26,10 @@ from webapp.keyfile import encryption_key, key_path
 from webapp.models import Backup, BackupCopy, Configuration
 from webapp.models.backup import DAMAGED, LOST
 from webapp.models.run import FAILED, INTERRUPTED
+from webapp.schema import database_urls
 from webapp.schema.defaults import DATABASE_VARIABLE
 from webapp.schema.resolve import Resolved
-from webapp.services import configurations, keyrings, records, repositories, restore_points, runs, unbuilt
+from webapp.services import configurations, keyrings, records, repositories, restore_points, runs, unbuilt, upkeep
 from webapp.services.restore_points import UNUSED, Place, Series
 from webapp.settings import Settings
 
@@ -72,6 +73,8 @@ def examine(settings: Settings, *, opened: Callable[[], Installation], cwd: Path
     found.extend(_key(settings, used=_has_used_key(installation)))
     keyring, findings = _keyring(installation)
     found.extend(findings)
+    if keyring is not None:
+        found.extend(_recovery_code(settings))
     for place in restore_points.places(installation):
         found.extend(_destination(installation, place, keyring))
     needed = _wants_database(settings)
@@ -79,7 +82,7 @@ def examine(settings: Settings, *, opened: Callable[[], Installation], cwd: Path
     for configuration in configurations.listing(installation):
         resolved, findings = _configuration(installation, configuration, cwd)
         found.extend([*findings, *_backups(installation, configuration, counts[configuration.id])])
-        needed = needed or bool(resolved and resolved.databases)
+        needed = needed or _wants_postgres(resolved)
     return [*found, *_programs(settings, needed=needed), *_leftovers(installation)]
 
 
@@ -174,6 +177,18 @@ def _keyring(installation: Installation) -> tuple[Keyring | None, list[Finding]]
     return keyring, [Finding("keyring", OK, f"{keyrings.keys_folder(installation.settings)} opens with the key.")]
 
 
+def _recovery_code(settings: Settings) -> Iterator[Finding]:
+    if keyrings.retired(settings):
+        said = "A change of keys is not finished: some destination, or BACKUP_ENCRYPTION_KEY, still has the old ones."
+        yield Finding("keyring", WARNING, said, "`backup-cli key slots` shows where; the next backup tries again.")
+    if keyrings.is_code_confirmed(settings):
+        yield Finding("recovery code", OK, "It was typed back.")
+    else:
+        said = "Nobody has typed the recovery code back: is it on paper, and readable?"
+        hint = "`backup-cli key kit -o kit.html` makes a page with a new one, `backup-cli key kit --confirm` checks it."
+        yield Finding("recovery code", WARNING, said, hint)
+
+
 def _destination(installation: Installation, place: Place, keyring: Keyring | None) -> Iterator[Finding]:
     name, row = f"destination {place.destination.name}", place.destination
     if place.trouble is not None:
@@ -185,7 +200,10 @@ def _destination(installation: Installation, place: Place, keyring: Keyring | No
         return
     if keyring is not None:
         try:
-            repositories.open_repository(installation, row, keyring)
+            repository = repositories.open_repository(installation, row, keyring)
+            with closing(repository.storage):
+                for message, hint in upkeep.stale(installation, row, repository):
+                    yield Finding(name, WARNING, message, hint)
         except (EngineError, ServiceError) as error:
             yield from _refused(name, error)
             return
@@ -245,6 +263,8 @@ def _backups(installation: Installation, configuration: Configuration, series: S
         said = f"Not one of the {series.count} restore points is whole."
         yield Finding(name, ERROR, said, again)
         return
+    for message, hint in upkeep.neglected(installation, configuration, series):
+        yield Finding(name, WARNING, message, hint)
     age = _age(installation.clock() - usable.finished_at)
     due = _due(installation, configuration) if configuration.enabled else None
     if due is not None and usable.finished_at < due:
@@ -277,7 +297,12 @@ def _due(installation: Installation, configuration: Configuration) -> datetime |
 
 
 def _wants_database(settings: Settings) -> bool:
-    return bool(settings.environment.get(DATABASE_VARIABLE))
+    url = settings.environment.get(DATABASE_VARIABLE, "")
+    return bool(url) and not database_urls.is_sqlite(url)
+
+
+def _wants_postgres(resolved: Resolved | None) -> bool:
+    return any(source.sqlite_path is None for source in resolved.databases) if resolved else False
 
 
 def _programs(settings: Settings, *, needed: bool) -> Iterator[Finding]:
@@ -304,7 +329,7 @@ def _leftovers(installation: Installation) -> Iterator[Finding]:
         yield Finding("leftovers", WARNING, f"The run {run.public_id} was killed.", run.hint or "")
     home, old = installation.settings.home, (installation.clock() - _LEFTOVER_AGE).timestamp()
     try:
-        scratch = [folder for folder in (home / SPOOL).iterdir() if _is_abandoned(folder)]
+        scratch = list(abandoned(home / SPOOL))
     except OSError:
         scratch = []
     if scratch:
@@ -313,22 +338,6 @@ def _leftovers(installation: Installation) -> Iterator[Finding]:
     for path in home.iterdir():
         if _LEFTOVER.fullmatch(path.name) and path.lstat().st_mtime < old:
             yield Finding("leftovers", WARNING, f"{path} was left by a killed process.", "Delete it.")
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Whether nobody holds the lock of a scratch folder; a living run does."""
-    if folder.name.startswith("."):
-        return False
-    with suppress(OSError):
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(descriptor)
-    return False
 
 
 def _gib(count: int) -> str:

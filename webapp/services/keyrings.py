@@ -1,24 +1,30 @@
 """The installation's keyring: wrapped slots in `<home>/keys/`, one file each, the same bytes as at every destination.
 
-It appears whole or not at all, and is never replaced once a repository was made with it.
+It appears whole or not at all, and is never replaced once a repository was made with it. While keys are changed
+(services/keys.py) old slots lie beside new ones: `.retired` names those that go when every destination has the others.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from engine import crypto
 from engine import keyring as keys
-from engine.errors import Corrupt, EngineError, WrongKey
+from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, WrongKey
 from engine.keyring import Keyring, Slot
 from engine.repository import layout
 from engine.repository import repository as repositories
+from engine.repository.repository import Repository
 from engine.storage.base import Storage
-from webapp.errors import Fault, KeyMissing, NotFound, SettingsInvalid
+from webapp import errors
+from webapp.errors import Fault, KeyMissing, SettingsInvalid
 from webapp.files import publish, sync_folder
 from webapp.keyfile import encryption_key, key_path
 from webapp.settings import Settings, ensure_home
@@ -26,6 +32,7 @@ from webapp.settings import Settings, ensure_home
 Tell = Callable[[str], None]
 FOLDER = "keys"
 _LOCK = ".keys.lock"
+_RETIRED, _PLACED, _CONFIRMED = ".retired", ".placed", ".confirmed"
 _CODE_ROW = 7
 
 
@@ -37,11 +44,23 @@ def keys_folder(settings: Settings) -> Path:
 def local_slots(settings: Settings) -> dict[str, bytes]:
     """The slots of this installation: the names of their objects and their bytes. None before the first backup."""
     found = {}
-    with suppress(FileNotFoundError):
-        for path in sorted(keys_folder(settings).iterdir()):
-            if path.is_file() and not path.name.startswith("."):
+    folder = keys_folder(settings)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_file() and not path.name.startswith("."):
+            with suppress(FileNotFoundError):  # removed at this moment: a change of keys came to its end
                 found[layout.KEYS + path.name] = path.read_bytes()
     return found
+
+
+def retired(settings: Settings) -> set[str]:
+    """Names of slots that go when every destination has the new ones. What cannot be read retires nothing."""
+    return {str(name) for name in _notes(settings, _RETIRED).get("slots", ())}
+
+
+def current_slots(settings: Settings) -> dict[str, bytes]:
+    """The slots that stay: what every destination must have."""
+    gone = retired(settings)
+    return {name: data for name, data in local_slots(settings).items() if name not in gone}
 
 
 def readable(slots: dict[str, bytes]) -> list[Slot]:
@@ -64,11 +83,94 @@ def unlock(settings: Settings, slots: Iterable[Slot], *, tell: Tell) -> Keyring:
     try:
         return keys.unlock(slots, keys.SERVICE, secret)
     except WrongKey:
-        source = "BACKUP_ENCRYPTION_KEY" if settings.encryption_key is not None else str(key_path(settings))
         raise WrongKey(
-            f"The key in {source} is not the one that this installation's backups were made with.",
+            f"The key in {key_source(settings)} is not the one that this installation's backups were made with.",
             hint="Set BACKUP_ENCRYPTION_KEY to that key, or put its key file back.",
         ) from None
+
+
+def install(settings: Settings, slots: Sequence[tuple[str, bytes]], *, retire: Iterable[str]) -> None:
+    """Adds slots to the home, in this order, and then notes which go. Killed in between, all old ones still open."""
+    with _faults_of(settings):
+        _fill(settings, dict(slots))
+        _note(settings, _RETIRED, {"slots": sorted({*retire, *retired(settings)})})
+
+
+def drop_retired(settings: Settings, slots: set[str]) -> None:
+    """The end of a change of keys: these old slots, which no destination has any more, leave the home."""
+    with _faults_of(settings):
+        for name in slots:
+            (keys_folder(settings) / name.removeprefix(layout.KEYS)).unlink(missing_ok=True)
+        _note(settings, _RETIRED, {"slots": sorted(retired(settings) - slots)})
+
+
+def place(settings: Settings, repository: Repository, *, always: bool = False) -> None:
+    """Puts the current slots at a destination before anything is sealed there with the keys that they hold. Unless
+    `always`, nothing is asked of a destination that was seen to have them.
+
+    A slot there that our key opens and that holds newer keys, made by another home of this installation, is taken over.
+    Raises StorageError, Corrupt when a slot did not arrive."""
+    wanted = current_slots(settings)
+    mark = crypto.sha256("".join(sorted(wanted)).encode()).hex()
+    is_known = _notes(settings, _PLACED).get(repository.id.hex()) == mark
+    if is_known and not always:
+        return
+    present = {item.name for item in repository.storage.list(layout.KEYS)}
+    for name, data in wanted.items():
+        if name not in present:
+            with suppress(AlreadyExists):
+                repository.storage.put(name, data)
+        elif is_known or repository.storage.get(name) == data:
+            continue
+        else:
+            repository.storage.put(name, data, create=False)  # damaged there
+        if repository.storage.get(name) != data:
+            raise Corrupt(f"{name} did not arrive at {repository.describe()} as it was sent.", name=name)
+    _absorb(settings, repository, present - local_slots(settings).keys())
+    if not is_known:
+        with _faults_of(settings):
+            _note(settings, _PLACED, _notes(settings, _PLACED) | {repository.id.hex(): mark})
+
+
+def _absorb(settings: Settings, repository: Repository, names: Iterable[str]) -> None:
+    """Newer keys from slots that this home does not have."""
+    for name in sorted(names):
+        ours = repository.keyring
+        try:
+            data = repository.storage.get(name)
+            secret = encryption_key(settings, may_generate=False, tell=lambda message: None)
+            theirs = keys.unlock([keys.read_slot(name, data)], keys.SERVICE, secret, vault=ours.vault)
+        except (Corrupt, WrongKey, NotFound, NotARepository, KeyMissing):
+            continue  # another secret's
+        if theirs.epoch > ours.epoch and ours.epochs.items() <= theirs.epochs.items():
+            with _faults_of(settings):
+                _fill(settings, {name: data})
+            repository.keyring = theirs
+
+
+def confirm_code(settings: Settings, code: str) -> None:
+    """Notes that the recovery code was typed back. Raises WrongKey when it is not the present one."""
+    slots = [slot for slot in readable(current_slots(settings)) if slot.kind == keys.RECOVERY_CODE]
+    secret = keys.read_recovery_code(code)
+    fitting = [slot for slot in slots if keys.open_slot(slot, secret) is not None]
+    if not fitting:
+        raise WrongKey(
+            "This recovery code is not the present one of this installation.",
+            hint="Is it from an older kit? `backup-cli key kit` makes a new one.",
+        )
+    with _faults_of(settings):
+        _note(settings, _CONFIRMED, {"slots": [slot.slot.hex() for slot in fitting]})
+
+
+def is_code_confirmed(settings: Settings) -> bool:
+    """Whether the present recovery code was typed back once."""
+    present = {slot.slot.hex() for slot in readable(current_slots(settings)) if slot.kind == keys.RECOVERY_CODE}
+    return bool(present & set(_notes(settings, _CONFIRMED).get("slots", ())))
+
+
+def key_source(settings: Settings) -> str:
+    """Where the encryption key comes from, for people."""
+    return "BACKUP_ENCRYPTION_KEY" if settings.encryption_key is not None else str(key_path(settings))
 
 
 def open_or_make(settings: Settings, *, used: bool, may_create: bool, places: Sequence[Storage], tell: Tell) -> Keyring:
@@ -77,10 +179,10 @@ def open_or_make(settings: Settings, *, used: bool, may_create: bool, places: Se
 
     Raises KeyMissing, WrongKey, SettingsInvalid, and NotFound when there is none and none may be made.
     """
-    with _locked(settings):
+    with locked(settings):
         if is_there(settings):  # another process was faster
             return unlock(settings, readable(local_slots(settings)), tell=tell)
-        taken = _take_over(settings, places, tell)
+        taken = take_over(settings, places, tell)
         if taken is not None:
             return taken
         if used:
@@ -89,20 +191,20 @@ def open_or_make(settings: Settings, *, used: bool, may_create: bool, places: Se
                 hint="Put the folder back from a copy, or bring a destination back; then run this again.",
             )
         if not may_create:
-            raise NotFound("Nothing was backed up here yet.", hint="`backup-cli create` makes a backup.")
+            raise errors.NotFound("Nothing was backed up here yet.", hint="`backup-cli create` makes a backup.")
         return _make(settings, tell)
 
 
-def _take_over(settings: Settings, places: Sequence[Storage], tell: Tell) -> Keyring | None:
-    """The keyring of the first place that can be read, stored in the home as well."""
+def take_over(settings: Settings, places: Sequence[Storage], tell: Tell) -> Keyring | None:
+    """The keyring of the first place that can be read, stored in the home as well. Raises WrongKey, KeyMissing."""
     for storage in places:
         try:
+            _, vault = repositories.read_identity(storage)
             found = {item.name: storage.get(item.name) for item in storage.list(layout.KEYS)}
-            is_repository = repositories.exists(storage)
         except EngineError:
             continue
-        slots = readable(found)
-        if not is_repository or not any(slot.kind == keys.SERVICE for slot in slots):
+        slots = [slot for slot in readable(found) if slot.vault == vault]
+        if not any(slot.kind == keys.SERVICE for slot in slots):
             continue
         try:
             keyring = keys.unlock(slots, keys.SERVICE, encryption_key(settings, may_generate=False, tell=tell))
@@ -116,6 +218,34 @@ def _take_over(settings: Settings, places: Sequence[Storage], tell: Tell) -> Key
         tell(f"The keyring was taken over from {storage.describe()}.")
         return keyring
     return None
+
+
+def take_over_with_code(settings: Settings, storage: Storage, code: str, tell: Tell) -> Keyring:
+    """The keyring of a place, opened with the recovery code, stored in the home with a slot for the home's own key,
+    which is made when there is none. Raises WrongKey, Corrupt, NotARepository, SettingsInvalid, StorageError."""
+    secret = keys.read_recovery_code(code)
+    _, vault = repositories.read_identity(storage)
+    with locked(settings):
+        found = {item.name: storage.get(item.name) for item in storage.list(layout.KEYS)} | local_slots(settings)
+        slots = [slot for slot in readable(found) if slot.vault == vault]
+        try:
+            keyring = keys.unlock(slots, keys.RECOVERY_CODE, secret)
+        except WrongKey:
+            raise WrongKey(
+                f"This recovery code does not open {storage.describe()}.", hint="Is it from an older recovery kit?"
+            ) from None
+        repositories.open_repository(storage, keyring, expected=None)
+        key = encryption_key(settings, may_generate=True, tell=tell)
+        own = {slot_name(slot): found[slot_name(slot)] for slot in slots}
+        opened = [keys.open_slot(slot, key) for slot in slots if slot.kind == keys.SERVICE]
+        if not any(each is not None and each.epoch >= keyring.epoch for each in opened):
+            name, data = keys.wrap(keyring, keys.SERVICE, key)
+            own[name] = data
+            tell(f"From now on the key of this installation ({key_source(settings)}) opens the backups, too.")
+        with _faults_of(settings):
+            _fill(settings, own)
+    confirm_code(settings, code)
+    return keyring
 
 
 def slot_name(slot: Slot) -> str:
@@ -139,7 +269,7 @@ def _make(settings: Settings, tell: Tell) -> Keyring:
             for name, data in slots:
                 publish(staged / name.removeprefix(layout.KEYS), data)
             # Told before it counts: a code that was shown in vain does no harm, one that nobody saw is lost.
-            tell(_recovery_text(code))
+            tell(recovery_text(code))
             shutil.rmtree(folder, ignore_errors=True)  # half a keyring, and no repository knows it
             staged.rename(folder)
         finally:
@@ -156,19 +286,38 @@ def _fill(settings: Settings, slots: dict[str, bytes]) -> None:
     sync_folder(settings.home)
 
 
-def _recovery_text(code: str) -> str:
+def code_rows(code: str) -> list[str]:
+    """A recovery code in two rows, as people write it down."""
     groups = code.split("-")
-    rows = ["-".join(groups[start : start + _CODE_ROW]) for start in range(0, len(groups), _CODE_ROW)]
-    shown = "-\n    ".join(rows)
+    return ["-".join(groups[start : start + _CODE_ROW]) for start in range(0, len(groups), _CODE_ROW)]
+
+
+def recovery_text(code: str) -> str:
+    """What people are told of a new recovery code."""
+    shown = "-\n    ".join(code_rows(code))
     return (
         f"Your recovery code, which opens the backups should the key be lost:\n\n    {shown}\n\n"
-        "Write it down now: it is stored nowhere and is not shown again."
+        "Write it down now: it is stored nowhere and is not shown again. "
+        "`backup-cli key kit` makes a new one, on a page to print."
     )
 
 
+def _notes(settings: Settings, name: str) -> dict[str, Any]:
+    """A small file beside the slots; nothing when it is not there or cannot be read."""
+    try:
+        found = json.loads((keys_folder(settings) / name).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _note(settings: Settings, name: str, content: dict[str, Any]) -> None:
+    publish(keys_folder(settings) / name, json.dumps(content, sort_keys=True).encode() + b"\n", replace=True)
+
+
 @contextmanager
-def _locked(settings: Settings) -> Iterator[None]:
-    """Only one process at a time makes or fetches the keyring."""
+def locked(settings: Settings) -> Iterator[None]:
+    """Only one process at a time makes, fetches or changes the keyring."""
     ensure_home(settings)
     with _faults_of(settings):
         descriptor = os.open(settings.home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -15,7 +15,7 @@ from engine.model.manifest import FilesRoot, Manifest, StreamRoot
 from webapp.errors import Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Destination
-from webapp.models.backup import DAMAGED, LOST, PRESENT
+from webapp.models.backup import DAMAGED, MISSED, PRESENT
 from webapp.services import runs
 
 PREFIX = "bk"
@@ -84,12 +84,12 @@ def newest(
     installation: Installation, config_id: str, *, types: Sequence[str] | None = None, usable: bool = False
 ) -> Backup | None:
     """The restore point of a configuration with the highest number, its copies loaded; with `types` only of these,
-    with `usable` only one that is present somewhere and not deleted."""
+    with `usable` only one that is present somewhere, not in the trash there, and not deleted."""
     query = select(Backup).where(Backup.config_id == config_id).options(_WITH_COPIES).order_by(Backup.sequence.desc())
     if types is not None:
         query = query.where(Backup.type.in_(types))
     if usable:
-        present = select(BackupCopy.backup_id).where(BackupCopy.state == PRESENT)
+        present = select(BackupCopy.backup_id).where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None))
         query = query.where(Backup.deleted_at.is_(None), Backup.id.in_(present))
     with installation.database.reading() as session:
         return session.scalars(query.limit(1)).first()
@@ -104,7 +104,8 @@ def find(installation: Installation, text: str) -> Backup:
             damaged = newest(installation, config_id)
             if damaged is not None:
                 raise NotFound(
-                    f"Every restore point of {config_id} is damaged or gone; the newest is {damaged.public_id}.",
+                    f"Every restore point of {config_id} is damaged, in the trash or gone; the newest is "
+                    f"{damaged.public_id}.",
                     hint="Give its id to restore what is left of it.",
                 )
             raise NotFound(
@@ -145,16 +146,19 @@ def of_configuration(installation: Installation, config_id: str) -> list[Backup]
         return list(session.scalars(query))
 
 
-def newest_lost(installation: Installation, destination: Destination) -> dict[str, int]:
-    """For each configuration the highest number of those restore points that this destination held and lost."""
+def numbers_held(installation: Installation, config_id: str) -> dict[str, set[int]]:
+    """For each destination by name the numbers of a configuration that it ever confirmed to have, removed ones too."""
+    query = (
+        select(Destination.name, Backup.sequence)
+        .join(BackupCopy, BackupCopy.destination_id == Destination.id)
+        .join(Backup, BackupCopy.backup_id == Backup.id)
+        .where(Backup.config_id == config_id, BackupCopy.state != MISSED)
+    )
+    found: dict[str, set[int]] = {}
     with installation.database.reading() as session:
-        query = (
-            select(Backup.config_id, func.max(Backup.sequence))
-            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
-            .where(BackupCopy.destination_id == destination.id, BackupCopy.state == LOST)
-            .group_by(Backup.config_id)
-        )
-        return {row[0]: row[1] for row in session.execute(query)}
+        for name, number in session.execute(query):
+            found.setdefault(name, set()).add(number)
+    return found
 
 
 def usable_copies(installation: Installation, backup: Backup) -> list[BackupCopy]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from engine import crypto
-from engine.errors import Corrupt, EngineError, NotARepository, RepositoryError, Unavailable
+from engine.errors import Corrupt, EngineError, NotARepository, RepositoryError, StorageError, Unavailable
+from engine.errors import NotFound as StorageNotFound
 from engine.keyring import Keyring
 from engine.model.manifest import Manifest
 from engine.repository import repository as engine
+from engine.repository.failover import FailoverReader, Spare
 from engine.repository.reader import BlobReader, open_reader
 from engine.repository.repository import Repository
 from engine.storage import KINDS
@@ -20,9 +23,9 @@ from engine.storage.base import Storage
 from webapp.errors import Conflict, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Backup, Destination
-from webapp.models.backup import DAMAGED, LOST, PRESENT
+from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT
 from webapp.schema import kinds, placeholders
-from webapp.services import keyrings, records, secrets
+from webapp.services import keyrings, records, secrets, trash, witness
 from webapp.services.keyrings import Tell
 from webapp.version import PROGRAM
 
@@ -48,11 +51,12 @@ def silent(message: str) -> None:
 @dataclass(frozen=True)
 class Adopted:
     """What a look at a destination brought: restore points that were not on record, ids of manifests that cannot be
-    read, and restore points on record whose manifest is gone there."""
+    read, restore points on record whose manifest is gone there, and those that were removed lawfully meanwhile."""
 
     new: tuple[str, ...] = ()
     unreadable: tuple[bytes, ...] = ()
     lost: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 def open_keyring(
@@ -67,13 +71,11 @@ def open_keyring(
     if keyrings.is_there(settings):
         return keyrings.unlock(settings, keyrings.readable(keyrings.local_slots(settings)), tell=tell)
     known = used_destinations(installation)
-    return keyrings.open_or_make(
-        settings,
-        used=bool(known),
-        may_create=may_create,
-        places=[*_storages(installation, known), *places],
-        tell=tell,
-    )
+    with ExitStack() as opened:
+        storages = [opened.enter_context(closing(each)) for each in _storages(installation, known)]
+        return keyrings.open_or_make(
+            settings, used=bool(known), may_create=may_create, places=[*storages, *places], tell=tell
+        )
 
 
 def used_destinations(installation: Installation) -> list[Destination]:
@@ -120,11 +122,31 @@ def open_repository(
     is written but is no data.
 
     Raises NotARepository for one that vanished, was emptied or replaced, WrongKey, Corrupt, UnsupportedVersion,
-    StorageError, and Conflict when the place holds the repository of another destination.
+    StorageError, and Conflict when the place holds the repository of another destination. Its storage is to be closed.
     """
     storage = open_storage(installation, destination)
+    try:
+        return _open(installation, destination, storage, keyring, may_create=may_create, suite=suite)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _open(
+    installation: Installation,
+    destination: Destination,
+    storage: Storage,
+    keyring: Keyring,
+    *,
+    may_create: bool,
+    suite: int,
+) -> Repository:
     if destination.repository_id is not None:
-        return engine.open_repository(storage, keyring, expected=bytes.fromhex(destination.repository_id), suite=suite)
+        expected = bytes.fromhex(destination.repository_id)
+        repository = engine.open_repository(storage, keyring, expected=expected, suite=suite)
+        with suppress(StorageError):  # a place that may only be read is good enough for reading
+            keyrings.place(installation.settings, repository)
+        return repository
     if is_repository(storage):
         repository = engine.open_repository(storage, keyring, expected=None, suite=suite)
     elif not may_create:
@@ -132,37 +154,50 @@ def open_repository(
             f"The destination {destination.name} holds no repository yet.", hint="Back up to it first."
         )
     else:
-        slots = keyrings.local_slots(installation.settings)
+        slots = keyrings.current_slots(installation.settings)
         repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=suite)
     _remember(installation, destination, repository)
+    keyrings.place(installation.settings, repository)
     return repository
 
 
 def adopt(installation: Installation, destination: Destination, repository: Repository) -> Adopted:
     """Takes restore points that lie at a destination but are not on record on record: those of a run that was killed
-    after its commit, or of a database that was lost. Notes copies that are gone. Only new manifests are read.
+    after its commit, or of a database that was lost. Notes copies that are gone, and by the tombstones those that were
+    removed or brought back by another installation. Only new manifests and tombstones are read.
 
     Raises StorageError.
     """
-    found = set(repository.manifest_ids())
-    known = records.known_copies(installation, destination)
+    memory = witness.remember(installation, destination)
+    items = witness.listed(repository)
+    found, known = set(items), records.known_copies(installation, destination)
     new, unreadable = [], []
     fenced = repository.fenced_sessions()
-    for identity in found - known.keys():
+    for identity in found - memory.stamps.keys():
         try:
             stored = repository.read_manifest(identity)
-        except RepositoryError:
+        except (RepositoryError, StorageNotFound):
             unreadable.append(identity)
             continue
         if stored.manifest.session in fenced:
             continue  # its run failed, whatever it committed
-        new.append(records.record(installation, stored.manifest, stored.hash, {destination.id: PRESENT}))
-    back = [identity for identity, state in known.items() if state == LOST and identity in found]
-    gone = [identity for identity, state in known.items() if state in (PRESENT, DAMAGED) and identity not in found]
+        recorded = records.record(installation, stored.manifest, stored.hash, {destination.id: PRESENT})
+        if identity not in known:
+            new.append(recorded)
+    witness.compare(installation, destination, repository, memory, items)
+    removed = trash.sync(installation, destination, repository, found)
+    known = records.known_copies(installation, destination)
+    back = [identity for identity, state in known.items() if state in (LOST, MISSED) and identity in found]
+    # What is on record only since the destination was listed is not gone.
+    held = memory.witness.held.keys() - found
+    gone = [identity for identity, state in known.items() if state in (PRESENT, DAMAGED) and identity in held]
     if back or gone:
         records.set_states(installation, destination, {**dict.fromkeys(gone, LOST), **dict.fromkeys(back, PRESENT)})
     return Adopted(
-        tuple(backup.public_id for backup in new), tuple(unreadable), tuple(records.public_id(each) for each in gone)
+        tuple(backup.public_id for backup in new),
+        tuple(unreadable),
+        tuple(records.public_id(each) for each in gone),
+        tuple(removed),
     )
 
 
@@ -179,7 +214,8 @@ def adopt_all(installation: Installation, *, tell: Tell = silent) -> dict[int, A
     for destination in destinations:
         try:
             repository = open_repository(installation, destination, keyring)
-            answers[destination.id] = adopt(installation, destination, repository)
+            with closing(repository.storage):
+                answers[destination.id] = adopt(installation, destination, repository)
         except (EngineError, ServiceError) as error:
             answers[destination.id] = error
     return answers
@@ -201,28 +237,61 @@ def find_backup(installation: Installation, text: str) -> Backup:
     return records.find(installation, text)
 
 
-def reader_for(installation: Installation, backup: Backup, *, tell: Tell = silent) -> tuple[BlobReader, Manifest]:
+def reader_for(installation: Installation, backup: Backup, *, tell: Tell = silent) -> tuple[FailoverReader, Manifest]:
     """A reader and the manifest of a restore point, from the first destination that has it and can be opened: local
-    ones first, copies known to be damaged last.
+    ones first, copies known to be damaged last. What cannot be read there is taken from any other destination; `tell`
+    hears of that. To be closed.
 
     Raises WrongKey, KeyMissing, and the first destination's error when none can be used.
     """
     keyring = open_keyring(installation, may_create=False, tell=tell)
+    copies = [copy.destination for copy in records.usable_copies(installation, backup)]
+    failed: list[Spare] = []
     failure: EngineError | ServiceError | None = None
-    for copy in records.usable_copies(installation, backup):
+    for number, destination in enumerate(copies):
         try:
-            repository = open_repository(installation, copy.destination, keyring)
-            stored = repository.read_manifest(records.identity(backup))
-            if stored.hash.hex() != backup.manifest_hash:
-                raise Corrupt(f"The manifest of {backup.public_id} at {copy.destination.name} is not the recorded one.")
-            return open_reader(repository), stored.manifest
+            first, manifest = _open_copy(installation, backup, destination, keyring)
         except (EngineError, ServiceError) as error:
             failure = failure or error
+            failed.append(_spare(installation, destination, keyring, failure=Unavailable(error.message)))
+            continue
+        held = {each.id for each in copies}
+        others = [each for each in used_destinations(installation) if each.id not in held and each.deleted_at is None]
+        spares = [_spare(installation, each, keyring) for each in (*copies[number + 1 :], *others)]
+        return FailoverReader(first, [*spares, *failed], tell), manifest
     if failure is not None:
         raise failure
     raise NotFound(
         f"{backup.public_id} is at no destination any more.", hint="`backup-cli list` shows where restore points are."
     )
+
+
+def _open_copy(
+    installation: Installation, backup: Backup, destination: Destination, keyring: Keyring
+) -> tuple[Spare, Manifest]:
+    repository = open_repository(installation, destination, keyring)
+    try:
+        stored = repository.read_manifest(records.identity(backup))
+        if stored.hash.hex() != backup.manifest_hash:
+            raise Corrupt(f"The manifest of {backup.public_id} at {destination.name} is not the recorded one.")
+        return Spare.of(destination.name, open_reader(repository)), stored.manifest
+    except BaseException:
+        repository.storage.close()
+        raise
+
+
+def _spare(
+    installation: Installation, destination: Destination, keyring: Keyring, *, failure: EngineError | None = None
+) -> Spare:
+    """A destination that is opened when another one fails."""
+
+    def open_() -> BlobReader:
+        try:
+            return open_reader(open_repository(installation, destination, keyring))
+        except ServiceError as error:
+            raise Unavailable(error.message, hint=error.hint) from error
+
+    return Spare(destination.name, open_, failure=failure)
 
 
 def _storages(installation: Installation, destinations: Sequence[Destination]) -> list[Storage]:

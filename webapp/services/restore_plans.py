@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import EngineError, TargetError
@@ -15,6 +16,7 @@ from engine.postgres.connection import Connection, default_name, parse_url
 from engine.postgres.selection import Selection, select
 from engine.repository.reader import BlobReader
 from engine.restore import find, walk
+from engine.sources.sqlite import KIND as SQLITE
 from webapp.errors import ConfigurationInvalid, Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Backup, Configuration
@@ -23,6 +25,7 @@ from webapp.schema.redact import HIDDEN
 from webapp.schema.resolve import resolve_databases
 
 SCHEMES = ("postgresql://", "postgres://")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SHORT = slice(3, 11)
 
 
@@ -47,13 +50,20 @@ class Typed:
 
 @dataclass(frozen=True)
 class FolderPart:
-    """Folders to restore below `target`, each at its own path; `only` these paths, if any. Bytes of the files."""
+    """What is restored below `target`, each at its own path: folders (`roots`; of these `only` these paths, if any) and
+    the SQLite `databases`. `files` and `bytes` are those of the folders."""
 
     target: Path
     only: tuple[bytes, ...]
     roots: tuple[str, ...]
     files: int
     bytes: int
+    databases: tuple[StreamRoot, ...] = ()
+
+    @property
+    def needed_bytes(self) -> int:
+        """What all of it takes."""
+        return self.bytes + sum(root.size for root in self.databases)
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,12 @@ def read_typed(targets: Sequence[str], only: Sequence[str], *, cwd: Path, enviro
             if server is not None:
                 raise Invalid("--to names two databases.", hint="Restore them one after the other, each with --only.")
             server = _server(text, environment)
+        elif _URL.match(text):
+            scheme = text.partition("://")[0]
+            raise Invalid(
+                f"--to takes no {scheme}:// URL.",
+                hint="Give postgresql://host/database, or a folder; SQLite databases land in a folder too.",
+            )
         elif folder is not None:
             raise Invalid("--to names two folders.", hint="Give one; every folder lands below it at its own path.")
         elif not text:
@@ -117,35 +133,59 @@ def make(
     in the restore point, and TargetError when the target's server cannot be asked."""
     folders = [root for root in manifest.roots if isinstance(root, FilesRoot)]
     streams = [root for root in manifest.roots if isinstance(root, StreamRoot)]
-    takes_folders = bool(typed.paths) if typed.is_part else bool(folders)
-    takes_streams = bool(typed.tables) if typed.is_part else bool(streams)
-    _refuse_unused(typed, backup, takes_folders=takes_folders, takes_streams=takes_streams)
+    dumps = [root for root in streams if root.kind != SQLITE]
+    files = tuple(root for root in streams if root.kind == SQLITE)
+    takes_folders, takes_dumps, is_part = bool(folders), bool(dumps), typed.is_part
+    if is_part:
+        typed, files = _choose_files(typed, files, has_dumps=takes_dumps)
+        takes_folders, takes_dumps = bool(typed.paths), bool(typed.tables)
+    _refuse_unused(typed, backup, takes_files=takes_folders or bool(files), takes_dumps=takes_dumps, is_part=is_part)
     left_out: list[str] = []
-    if typed.has_target and takes_folders and typed.folder is None:
-        left_out += [os.fsdecode(root.path) for root in folders]
-        takes_folders = False
-    if typed.has_target and takes_streams and typed.server is None:
-        left_out += [f"the database {root.name}" for root in streams]
-        takes_streams = False
-    short = backup.public_id[_SHORT]
-    folder = _folder_part(typed, folders, reader, manifest, cwd, short) if takes_folders else None
-    databases = _database_parts(installation, typed, backup, streams, reader, manifest, cwd) if takes_streams else ()
+    if typed.has_target and typed.folder is None:
+        left_out += [os.fsdecode(root.path) for root in folders if takes_folders]
+        left_out += [f"the database {root.name}" for root in files]
+        takes_folders, files = False, ()
+    if typed.has_target and typed.server is None and takes_dumps:
+        left_out += [f"the database {root.name}" for root in dumps]
+        takes_dumps = False
+    folder = None
+    if takes_folders or files:
+        folder = _folder_part(typed, folders if takes_folders else (), files, reader, manifest, cwd, backup)
+    databases = _database_parts(installation, typed, backup, dumps, reader, manifest, cwd) if takes_dumps else ()
     warnings = tuple(warning for part in databases if part.selection for warning in part.selection.warnings)
     return Plan(backup, folder, tuple(databases), tuple(left_out), warnings)
 
 
-def _refuse_unused(typed: Typed, backup: Backup, *, takes_folders: bool, takes_streams: bool) -> None:
+def _choose_files(
+    typed: Typed, files: Sequence[StreamRoot], *, has_dumps: bool
+) -> tuple[Typed, tuple[StreamRoot, ...]]:
+    """The SQLite databases that `--only` names, by their path or as `sqlite:PATH`, and what else is typed. Raises
+    Invalid for a single table of one."""
+    names = {spelled for root in files for spelled in (root.name, f"{SQLITE}:{root.name}")}
+    texts = {os.fsdecode(path) for path in typed.paths} | {text.removesuffix(":") for text in typed.tables}
+    chosen = tuple(root for root in files if {root.name, f"{SQLITE}:{root.name}"} & texts)
+    tables = tuple(text for text in typed.tables if text.removesuffix(":") not in names)
+    if tables and files and (not has_dumps or tables[0].startswith(f"{SQLITE}:")):
+        raise Invalid(
+            f"--only {tables[0]}: no single table can be restored out of a SQLite database.",
+            hint=f"Restore it whole (--only {SQLITE}:{files[0].name}) and copy the table with sqlite3.",
+        )
+    paths = tuple(path for path in typed.paths if os.fsdecode(path) not in names)
+    return replace(typed, paths=paths, tables=tables), chosen
+
+
+def _refuse_unused(typed: Typed, backup: Backup, *, takes_files: bool, takes_dumps: bool, is_part: bool) -> None:
     """Raises Invalid where `--to` and `--only` do not fit together: nothing that was typed is silently ignored."""
-    if typed.paths and typed.has_target and typed.folder is None:
+    if is_part and takes_files and typed.has_target and typed.folder is None:
         raise Invalid("--only names paths, but no --to is a folder.", hint="Add --to FOLDER.")
     if typed.tables and typed.has_target and typed.server is None:
         raise Invalid("--only names tables, but no --to is a database.", hint="Add --to postgresql://host/name.")
-    why = "--only names none" if typed.is_part else f"{backup.public_id} holds none"
-    if typed.server is not None and not takes_streams:
-        raise Invalid(f"--to names a database, but {why}.", hint="Leave that --to out.")
-    if typed.folder is not None and not takes_folders:
+    why = "--only names none" if is_part else f"{backup.public_id} holds none"
+    if typed.server is not None and not takes_dumps:
+        raise Invalid(f"--to names a PostgreSQL database, but {why}.", hint="Leave that --to out.")
+    if typed.folder is not None and not takes_files:
         raise Invalid(f"--to names a folder, but {why}.", hint="Leave that --to out.")
-    if not takes_folders and not takes_streams:
+    if not takes_files and not takes_dumps:
         raise Invalid(f"{backup.public_id} holds nothing that could be restored.")
 
 
@@ -159,18 +199,25 @@ def _server(text: str, environment: Mapping[str, str]) -> Connection:
 
 
 def _folder_part(
-    typed: Typed, roots: Sequence[FilesRoot], reader: BlobReader, manifest: Manifest, cwd: Path, short: str
+    typed: Typed,
+    roots: Sequence[FilesRoot],
+    databases: tuple[StreamRoot, ...],
+    reader: BlobReader,
+    manifest: Manifest,
+    cwd: Path,
+    backup: Backup,
 ) -> FolderPart:
-    target = typed.folder or _free_folder(cwd / f"restored-{short}")
+    target = typed.folder or _free_folder(cwd / f"restored-{backup.public_id[_SHORT]}")
     only = tuple(_expand(typed.paths, roots))
     if not only:
         names = tuple(os.fsdecode(root.path) for root in roots)
-        return FolderPart(target, (), names, sum(root.files for root in roots), sum(root.bytes for root in roots))
+        files, size = sum(root.files for root in roots), sum(root.bytes for root in roots)
+        return FolderPart(target, (), names, files, size, databases)
     files = size = 0
     for path in only:
         count, total = _measure(reader, manifest, path)
         files, size = files + count, size + total
-    return FolderPart(target, only, tuple(os.fsdecode(path) for path in only), files, size)
+    return FolderPart(target, only, tuple(os.fsdecode(path) for path in only), files, size, databases)
 
 
 def _expand(paths: Sequence[bytes], roots: Sequence[FilesRoot]) -> Iterator[bytes]:
@@ -282,12 +329,13 @@ def _source_server(
         configuration = session.get(Configuration, backup.config_id)
         document = manifest.config if configuration is None else configuration.document
     try:
-        sources = resolve_databases(document, installation.settings.environment, cwd=cwd)
+        settings = installation.settings
+        sources = resolve_databases(document, settings.environment, cwd=cwd, home=settings.home)
     except ConfigurationInvalid as error:
         reason = " ".join(str(fault) for fault in error.faults)
         raise Invalid(f"The server of the database {root.name} is not known here: {reason}", hint=hint) from None
     for source in sources:
-        if HIDDEN in source.url:
+        if HIDDEN in source.url or source.sqlite_path is not None:
             continue
         connection = parse_url(
             source.url, sslmode=source.sslmode or "", sslrootcert=str(source.sslrootcert or ""), error=TargetError

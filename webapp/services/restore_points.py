@@ -35,13 +35,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Place:
-    """A destination and what a look at it found. `copies` counts the restore points that are on record there,
-    `free_bytes` is None where a place cannot tell."""
+    """A destination and what a look at it found. `copies` counts the restore points that are on record there, `trashed`
+    those in its trash; `free_bytes` is None where a place cannot tell."""
 
     destination: Destination
     state: str
     where: str
     copies: int
+    trashed: int
     free_bytes: int | None
     trouble: Trouble | None
 
@@ -134,17 +135,21 @@ def places(installation: Installation) -> list[Place]:
         query = select(Destination).where(Destination.deleted_at.is_(None)).order_by(Destination.name)
         destinations = list(session.scalars(query))
         present = (
-            select(BackupCopy.destination_id, func.count(BackupCopy.id))
+            select(BackupCopy.destination_id, func.count(BackupCopy.id), func.count(BackupCopy.trashed_at))
             .join(Backup, Backup.id == BackupCopy.backup_id)
             .where(BackupCopy.state == PRESENT, Backup.deleted_at.is_(None))
             .group_by(BackupCopy.destination_id)
         )
-        copies = dict(session.execute(present).all())
-    return [_look(installation, each, copies.get(each.id, 0)) for each in destinations]
+        counts = {row[0]: (row[1] - row[2], row[2]) for row in session.execute(present)}
+    return [_look(installation, each, *counts.get(each.id, (0, 0))) for each in destinations]
 
 
 def series(installation: Installation, *, config_id: str | None = None) -> list[Series]:
-    """Every configuration with what it has, those without a restore point too; deleted ones only if they have one."""
+    """Every configuration with what it has, those without a restore point too; deleted ones only if they have one.
+    What lies in the trash everywhere does not count."""
+    trashed = select(BackupCopy.backup_id).where(BackupCopy.trashed_at.is_not(None))
+    kept = select(BackupCopy.backup_id).where(BackupCopy.trashed_at.is_(None), BackupCopy.state != MISSED)
+    counts = Backup.deleted_at.is_(None) & (Backup.id.not_in(trashed) | Backup.id.in_(kept))
     query = (
         select(
             Configuration.id,
@@ -153,7 +158,7 @@ def series(installation: Installation, *, config_id: str | None = None) -> list[
             func.min(Backup.finished_at),
             func.max(Backup.finished_at),
         )
-        .outerjoin(Backup, (Backup.config_id == Configuration.id) & Backup.deleted_at.is_(None))
+        .outerjoin(Backup, (Backup.config_id == Configuration.id) & counts)
         .where(Configuration.deleted_at.is_(None) | Backup.id.is_not(None))
         .group_by(Configuration.id)
         .order_by(Configuration.id)
@@ -193,7 +198,7 @@ def _status_is(status: str) -> ColumnElement[bool]:
     return ~with_warning if status == SUCCEEDED else Backup.id.is_(None)
 
 
-def _look(installation: Installation, destination: Destination, copies: int) -> Place:
+def _look(installation: Installation, destination: Destination, copies: int, trashed: int) -> Place:
     where, free = "", None
     try:
         with closing(repositories.open_storage(installation, destination)) as storage:
@@ -203,7 +208,7 @@ def _look(installation: Installation, destination: Destination, copies: int) -> 
     except (EngineError, ServiceError) as error:
         found = trouble(error)
         state = found.state
-    return Place(destination, state, where, copies, free, found)
+    return Place(destination, state, where, copies, trashed, free, found)
 
 
 def _state(storage: Storage, destination: Destination) -> tuple[str, Trouble | None]:

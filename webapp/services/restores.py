@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.compare import compare_folder
+from engine.compare import NOT_IN_BACKUP, compare_folder
 from engine.errors import EngineError, TargetError
 from engine.metadata import ATTRIBUTE_DIFFERS
-from engine.model.manifest import Manifest
+from engine.model.manifest import Manifest, StreamRoot
 from engine.progress import Progress, Silent
-from engine.repository.reader import BlobReader
+from engine.repository.failover import FailoverReader
 from engine.restore import restore_folders
 from engine.spool import scratch_folder
 from engine.storage.local import LocalStorage
 from engine.targets.base import Restored
 from engine.targets.directory import DirectoryTarget
-from webapp.errors import Difference, Invalid, NotFound, ServiceError
+from webapp.errors import Conflict, Difference, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import FAILED, SUCCEEDED, WARNING
-from webapp.services import repositories, restore_plans, runs, work
+from webapp.services import repositories, restore_plans, runs, staging, work
 from webapp.services.backups import SPOOL
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
@@ -33,19 +31,22 @@ from webapp.services.restore_plans import DatabasePart, FolderPart, Plan, Typed
 from webapp.services.runs import NewRun
 from webapp.services.work import Ended, Finished
 
-STAGING = ".holdfast-restore-"
+if TYPE_CHECKING:
+    from engine.targets.postgres import PostgresTarget
+
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class Order:
-    """Who wants which restore point where. `verify` compares the restored folder with what was backed up again;
-    `practice` removes everything that was restored when it has been compared."""
+    """Who wants which restore point where. `jobs` restore a database side by side; `verify` compares the restored
+    folder with what was backed up again; `practice` removes everything that was restored when it has been compared."""
 
     backup: str
     identity: str
     targets: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    jobs: int = 1
     verify: bool = False
     practice: bool = False
 
@@ -58,10 +59,10 @@ def plan(installation: Installation, order: Order, *, cwd: Path, tell: Tell) -> 
     typed = _typed(installation, order, cwd)
     backup = repositories.find_backup(installation, order.backup)
     reader, manifest = repositories.reader_for(installation, backup, tell=tell)
-    with closing(reader.repository.storage):
+    with closing(reader):
         made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
     with scratch_folder(installation.settings.home / SPOOL) as scratch:
-        warnings = _probe(installation, made, scratch)
+        warnings = _probe(installation, made, scratch, order.jobs)
     return Plan(made.backup, made.folder, made.databases, made.left_out, (*made.warnings, *warnings))
 
 
@@ -84,11 +85,12 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:
         reader, manifest = repositories.reader_for(installation, backup, tell=tell)
-        with closing(reader.repository.storage), scratch_folder(installation.settings.home / SPOOL) as scratch:
+        with closing(reader), scratch_folder(installation.settings.home / SPOOL) as scratch:
             made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
             if made.folder is not None and not order.practice:
                 _refuse_own_places(installation, made.folder.target)
-            _probe(installation, made, scratch)
+            _probe(installation, made, scratch, order.jobs)
+            _sweep(installation, made, scratch, tell)
             for part in made.left_out:
                 tell(f"Left out, since no --to is for it: {part}")
             return _Restore(installation, order, made, reader, manifest, run, watch, scratch, tell).carry_out()
@@ -104,7 +106,7 @@ class _Restore:
         installation: Installation,
         order: Order,
         made: Plan,
-        reader: BlobReader,
+        reader: FailoverReader,
         manifest: Manifest,
         run: Run,
         watch: Heartbeat,
@@ -122,7 +124,7 @@ class _Restore:
         self._tell = tell
         self._restored = Restored()
         self._databases: list[dict[str, Any]] = []
-        self._targets: list[dict[str, str]] = []
+        self._targets: list[dict[str, Any]] = []
         self._differences: list[tuple[str, str]] = []
 
     def carry_out(self) -> Ended:
@@ -136,24 +138,17 @@ class _Restore:
             for done in [] if self._order.practice else self._databases:
                 self._tell(f"The database {done['name']} was restored completely before that, and stays.")
             raise
+        for each in self._reader.substitutions():
+            self._watch.problem("destination", each.place, each.describe())
         error = self._error()
         state = FAILED if error else WARNING if self._watch.counters.problems else SUCCEEDED
         return Ended(state, self._document(), self._plan.backup.public_id, error)
 
     def _restore_database(self, part: DatabasePart) -> None:
-        from engine.targets.postgres import PostgresTarget
-
-        settings = self._installation.settings
-        target = PostgresTarget(
-            part.connection,
-            scratch=self._scratch,
-            path=settings.environment.get("PATH", ""),
-            pg_bin=settings.pg_bin,
-            progress=self._watch,
-        )
+        target = _target(self._installation, part, self._scratch, progress=self._watch, label=self._run.public_id)
         self._watch.phase(f"database {part.root.name}", expected=part.bytes)
         with closing(self._chunks(part)) as chunks:
-            target.receive(part.root.facts, chunks, tables=part.selection)
+            target.receive(part.root.facts, chunks, tables=part.selection, jobs=self._order.jobs, size=part.root.size)
         self._watch.phase(f"comparing {part.connection.database}")
         report = target.finish()
         # What a choice of tables leaves out was asked for; anything else is not as it was.
@@ -165,7 +160,8 @@ class _Restore:
                 self._watch.problem("database", report.database, warning)
         self._watch.advance(items=1)
         self._databases.append({"name": report.database, "tables": report.tables, "bytes": part.bytes})
-        self._targets.append({"kind": "database", "target": target.describe()})
+        compared = {"tables": report.tables, "rows": report.rows}
+        self._targets.append({"kind": "database", "target": target.describe(), "compared": compared})
         if self._order.practice:
             target.discard()
 
@@ -174,12 +170,10 @@ class _Restore:
         ranges = ((0, root.size),) if selection is None else selection.ranges
         for offset, length in ranges:
             whole = (offset, length) == (0, root.size)
-            pieces = (
-                self._reader.stream(root.content, root.size)
-                if whole
-                else self._reader.slice(root.content, root.size, offset, length)
-            )
-            for piece in pieces:
+            if whole:
+                yield from self._stream(root)
+                continue
+            for piece in self._reader.slice(root.content, root.size, offset, length):
                 self._watch.advance(read=len(piece))
                 yield piece
 
@@ -187,16 +181,42 @@ class _Restore:
         if self._order.practice:
             self._fill(part, self._scratch / "restored")
             return
-        with _staged(self._installation, part.target, self._run) as folder:
+        with staging.staged(self._installation, part.target, self._run) as folder:
             self._fill(part, folder)
-        self._targets.append({"kind": "folder", "target": str(part.target)})
+        if part.roots:
+            compared = {"files": self._restored.items} if self._order.verify else None
+            self._targets.append({"kind": "folder", "target": str(part.target), "compared": compared})
 
     def _fill(self, part: FolderPart, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for root in part.databases:  # first: there is no link yet that could lead out of the folder
+            self._restore_sqlite(root, folder)
+        if not part.roots:
+            return
         target = DirectoryTarget(folder, self._watch)
         self._restored = restore_folders(self._reader, self._manifest, target, only=part.only, progress=self._watch)
         if self._order.verify:
             found = compare_folder(self._reader, self._manifest, folder, only=part.only, progress=self._watch)
+            found = [each for each in found if not _is_ours(each, part.databases)]
             self._differences = _unknown(found, self._watch.problems)
+
+    def _restore_sqlite(self, root: StreamRoot, folder: Path) -> None:
+        from engine.targets.sqlite import place_below, restore_sqlite
+
+        self._watch.phase(f"database {root.name}", expected=root.size)
+        place = place_below(folder, root.name)
+        with closing(self._stream(root)) as chunks:
+            rows = restore_sqlite(chunks, place, root.facts)
+        self._watch.advance(items=1)
+        tables = len(root.facts["tables"])
+        self._databases.append({"name": root.name, "tables": tables, "bytes": root.size})
+        shown = place_below(self._plan.folder.target if self._plan.folder else folder, root.name)
+        self._targets.append({"kind": "database", "target": str(shown), "compared": {"tables": tables, "rows": rows}})
+
+    def _stream(self, root: StreamRoot) -> Generator[bytes]:
+        for piece in self._reader.stream(root.content, root.size):
+            self._watch.advance(read=len(piece))
+            yield piece
 
     def _error(self) -> Exception | None:
         if self._restored.lost:
@@ -254,8 +274,47 @@ def _unknown(found: Sequence[tuple[str, str]], problems: Sequence[tuple[str, str
     ]
 
 
+def _is_ours(difference: tuple[str, str], databases: Sequence[StreamRoot]) -> bool:
+    """Whether it is a SQLite database that was put between the files, or a folder that was made for one."""
+    path, reason = difference
+    return reason == NOT_IN_BACKUP and any(f"{root.name}/".startswith(f"{path}/") for root in databases)
+
+
 def _typed(installation: Installation, order: Order, cwd: Path) -> Typed:
     return restore_plans.read_typed(order.targets, order.only, cwd=cwd, environment=installation.settings.environment)
+
+
+def _target(
+    installation: Installation,
+    part: DatabasePart,
+    scratch: Path,
+    *,
+    progress: Progress | None = None,
+    label: str = "",
+) -> PostgresTarget:
+    from engine.targets.postgres import PostgresTarget
+
+    return PostgresTarget(
+        part.connection,
+        scratch=scratch,
+        path=installation.settings.environment.get("PATH", ""),
+        pg_bin=installation.settings.pg_bin,
+        progress=progress,
+        label=label,
+    )
+
+
+def _sweep(installation: Installation, made: Plan, scratch: Path, tell: Tell) -> None:
+    """Drops what restores left at the servers whose process was killed."""
+
+    def is_dead(label: str) -> bool:
+        with suppress(NotFound, Conflict):
+            return not runs.find(installation, label).is_active
+        return False  # of another installation, which may be at work
+
+    for part in made.databases:
+        for outcome in _target(installation, part, scratch).sweep(is_dead):
+            tell(f"Left behind by a restore that was killed. {outcome}")
 
 
 def _refuse_own_places(installation: Installation, target: Path) -> None:
@@ -272,72 +331,17 @@ def _refuse_own_places(installation: Installation, target: Path) -> None:
             raise Invalid(f"{target} lies inside of {place}, which Holdfast keeps.", hint="Restore to another place.")
 
 
-def _probe(installation: Installation, made: Plan, scratch: Path) -> list[str]:
-    """Whether the targets would take it. Raises TargetError; warnings otherwise."""
+def _probe(installation: Installation, made: Plan, scratch: Path, jobs: int) -> list[str]:
+    """Whether the targets would take it. Raises Invalid, TargetError; warnings otherwise."""
     warnings: list[str] = []
+    if jobs > 1 and not made.databases:
+        raise Invalid("--jobs is for PostgreSQL databases, and none is restored here.", hint="Leave it out.")
     if made.folder is not None:
-        DirectoryTarget(made.folder.target, Silent()).probe(made.folder.bytes)
+        DirectoryTarget(made.folder.target, Silent()).probe(made.folder.needed_bytes)
     for part in made.databases:
-        from engine.targets.postgres import PostgresTarget
-
-        target = PostgresTarget(
-            part.connection,
-            scratch=scratch,
-            path=installation.settings.environment.get("PATH", ""),
-            pg_bin=installation.settings.pg_bin,
-        )
-        warnings += target.probe(part.root.facts, tables=part.selection)
+        target = _target(installation, part, scratch)
+        warnings += target.probe(part.root.facts, tables=part.selection, jobs=jobs, size=part.root.size)
     return warnings
-
-
-@contextmanager
-def _staged(installation: Installation, target: Path, run: Run) -> Iterator[Path]:
-    """A folder beside the target that takes its name at the end of the block, or is removed when that raises: what
-    stands under the target's name is never half. A target that is a mount point is filled directly."""
-    _sweep(installation, target.parent)
-    if target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK)):
-        try:
-            yield target
-        except BaseException:
-            for child in target.iterdir():
-                _remove(child)
-            raise
-        return
-    staging = target.parent / f"{STAGING}{run.public_id}"
-    try:
-        yield staging
-        _take_name(staging, target)
-    except BaseException:
-        _remove(staging)
-        raise
-
-
-def _take_name(staging: Path, target: Path) -> None:
-    try:
-        staging.rename(target)
-    except OSError as error:
-        raise TargetError(f"{target} cannot be made: {error.strerror}.") from error
-
-
-def _sweep(installation: Installation, folder: Path) -> None:
-    """Removes what restores left here whose process was killed."""
-    with suppress(OSError):
-        for leftover in folder.glob(f"{STAGING}run_*"):
-            with suppress(NotFound):
-                if not runs.find(installation, leftover.name.removeprefix(STAGING)).is_active:
-                    _remove(leftover)
-
-
-def _remove(path: Path) -> None:
-    """A tree with all in it, also folders that were restored without permission to write."""
-    if path.is_symlink() or not path.is_dir():
-        with suppress(OSError):
-            path.unlink()
-        return
-    with suppress(OSError, RecursionError):
-        for folder, _, _ in os.walk(path):
-            Path(folder).chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _named(items: Sequence[str], count: int) -> str:

@@ -30,6 +30,7 @@ from webapp.models.run import (
 from webapp.processes import is_gone
 
 KEPT_PROBLEMS = 1000
+CLEANUP = "cleanup"
 _FROM: Mapping[str, tuple[str, ...]] = {
     RUNNING: (QUEUED,),
     SUCCEEDED: (RUNNING,),
@@ -91,17 +92,21 @@ def start(installation: Installation, new: NewRun) -> Run:
     """A run of this process, in the state `running`.
 
     Runs whose process died are ended first, so they are in nobody's way. Raises Busy, naming the run, when the
-    configuration is being backed up already, and NotFound when there is no such configuration.
+    configuration is being backed up already or another cleanup is at work, and NotFound when there is no such
+    configuration.
     """
     for _ in range(_TRIES):
         interrupt_dead(installation)
         try:
             return _insert(installation, new)
         except IntegrityError:
-            other = _active_of(installation, new.config_id)
+            other = _in_the_way(installation, new)
         if other is not None:
+            busy = "The destinations are being cleaned up"
+            if new.kind != CLEANUP:
+                busy = f"{new.config_id} is being backed up"
             raise Busy(
-                f"{new.config_id} is being backed up already by the run {other.public_id} on {other.host}.",
+                f"{busy} already by the run {other.public_id} on {other.host}.",
                 run_id=other.public_id,
                 hint="Wait until it has ended.",
             )
@@ -285,9 +290,12 @@ def _is_dead(run: Run, silent_since: datetime) -> bool:
     return run.process is not None and is_gone(run.process)
 
 
-def _active_of(installation: Installation, config_id: str | None) -> Run | None:
+def _in_the_way(installation: Installation, new: NewRun) -> Run | None:
+    """The active run that the database does not allow a second one beside."""
+    query = select(Run).where(Run.kind == new.kind, Run.state.in_(ACTIVE))
+    if new.kind != CLEANUP:
+        query = query.where(Run.config_id == new.config_id)
     with installation.database.reading() as session:
-        query = select(Run).where(Run.config_id == config_id, Run.kind == "create", Run.state.in_(ACTIVE))
         return session.scalars(query).first()
 
 

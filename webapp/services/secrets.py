@@ -1,9 +1,10 @@
-"""Secrets of destinations at rest: sealed under a key that is derived from the encryption key."""
+"""Secrets of destinations at rest: sealed under a key that is derived from the encryption key. While that key is being
+changed they are sealed twice, so that the old and the new one open them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine import crypto
 from engine.errors import WrongKey
@@ -12,6 +13,7 @@ from webapp.services.keyrings import Tell
 from webapp.settings import Settings
 
 _INFO = b"holdfast-1 service secrets"
+_TWICE = b"holdfast-1 twice"
 
 
 def seal(settings: Settings, values: Mapping[str, str], *, bound: str, may_generate: bool, tell: Tell) -> bytes:
@@ -20,20 +22,44 @@ def seal(settings: Settings, values: Mapping[str, str], *, bound: str, may_gener
     Raises KeyMissing, SettingsInvalid.
     """
     key = encryption_key(settings, may_generate=may_generate, tell=tell)
-    return _cipher(key).seal(json.dumps(dict(values), sort_keys=True).encode(), bound.encode())
+    return _seal(key, values, bound)
 
 
 def unseal(settings: Settings, sealed: bytes, *, bound: str, tell: Tell) -> dict[str, str]:
     """What was sealed. Raises KeyMissing, SettingsInvalid, and WrongKey under another key."""
     key = encryption_key(settings, may_generate=False, tell=tell)
-    try:
-        opened: dict[str, str] = json.loads(_cipher(key).open(sealed, bound.encode()))
-    except crypto.OpenFailed:
-        raise WrongKey(
-            "The stored credentials of a destination were sealed with another encryption key.",
-            hint="Set BACKUP_ENCRYPTION_KEY to that key, or add the destination's credentials again.",
-        ) from None
-    return opened
+    for part in _parts(sealed):
+        try:
+            opened: dict[str, str] = json.loads(_cipher(key).open(part, bound.encode()))
+        except crypto.OpenFailed:
+            continue
+        return opened
+    raise WrongKey(
+        "The stored credentials of a destination were sealed with another encryption key.",
+        hint="Set BACKUP_ENCRYPTION_KEY to that key, or add the destination's credentials again.",
+    )
+
+
+def reseal(values: Mapping[str, str], keys: Sequence[bytes], *, bound: str) -> bytes:
+    """The values, sealed so that one key or each of two opens them."""
+    first, *others = (_seal(key, values, bound) for key in dict.fromkeys(keys))
+    if not others:
+        return first
+    return b"".join((_TWICE, len(first).to_bytes(4, "little"), first, *others))
+
+
+def _seal(key: bytes, values: Mapping[str, str], bound: str) -> bytes:
+    return _cipher(key).seal(json.dumps(dict(values), sort_keys=True).encode(), bound.encode())
+
+
+def _parts(sealed: bytes) -> Iterator[bytes]:
+    if not sealed.startswith(_TWICE):
+        yield sealed
+        return
+    start = len(_TWICE) + 4
+    length = int.from_bytes(sealed[len(_TWICE) : start], "little")
+    yield sealed[start : start + length]
+    yield sealed[start + length :]
 
 
 def _cipher(key: bytes) -> crypto.Gcm:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.repository import repository as engine
+from engine.sources.postgres import Probe as PostgresProbe
+from engine.sources.sqlite import Probe as SqliteProbe
 from engine.spool import scratch_folder
 from engine.storage.base import Storage
 from engine.storage.probe import probe
@@ -61,13 +63,18 @@ def _databases(installation: Installation, wanted: tuple[DatabaseSource, ...]) -
             try:
                 opened = sources.database(source, installation.settings, scratch=scratch)
                 what = f"database {opened.describe()}"
-                found = opened.probe()
+                yield _answered(source.pointer, what, opened.probe())
             except EngineError as error:
                 yield Finding(source.pointer, what, "", error=str(error))
-                continue
-            names = ", ".join(found.databases)
-            detail = f"PostgreSQL {found.server_version}, read with pg_dump {found.client_version}: {names}"
-            yield Finding(source.pointer, what, detail, warnings=found.warnings)
+
+
+def _answered(pointer: str, what: str, found: PostgresProbe | SqliteProbe) -> Finding:
+    if isinstance(found, SqliteProbe):
+        tables = f"{found.tables} table{'' if found.tables == 1 else 's'}"
+        return Finding(pointer, what, f"SQLite database with {tables}, read with SQLite {found.version}")
+    names = ", ".join(found.databases)
+    detail = f"PostgreSQL {found.server_version}, read with pg_dump {found.client_version}: {names}"
+    return Finding(pointer, what, detail, warnings=found.warnings)
 
 
 def _destination(installation: Installation, plan: DestinationPlan, tell: Tell) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,23 +13,26 @@ from engine.errors import EngineError, NotARepository, WrongKey
 from engine.progress import Progress
 from engine.repository import layout
 from engine.repository.check import CORRUPT, TRUNCATED, WRONG_KEY, CheckReport, check
+from engine.repository.history import DELETED, MISSING, ROLLED_BACK, UNEXPECTED
 from engine.repository.repository import Repository
 from webapp.errors import Difference, NotFound, ServiceError
 from webapp.installation import Installation
-from webapp.models import Backup, BackupCopy, Destination, Run, Verification
+from webapp.models import Alarm, Backup, BackupCopy, Destination, Run, Verification
 from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.models.run import FAILED, SUCCEEDED
 from webapp.models.verification import FAILED as NOT_DONE
 from webapp.models.verification import FOUND, GOOD
-from webapp.services import configurations, records, repositories, work
+from webapp.services import configurations, keyrings, records, repositories, witness, work
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
 from webapp.services.runs import NewRun
 from webapp.services.work import Ended, Finished
 
-MISSING, WRONG, DELETED, ROLLED_BACK = "missing", "wrong-key", "deleted", "rolled-back"
 WHOLE = 100
 _BAD_PACKS = (CORRUPT, TRUNCATED, WRONG_KEY)
+_GONE = (DELETED, ROLLED_BACK)
+# Words about the history of a destination: they say nothing of the bytes of a restore point that is there.
+_HISTORY = (*_GONE, UNEXPECTED)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class _Look:
     report: CheckReport = field(default_factory=CheckReport)
     errors: list[dict[str, Any]] = field(default_factory=list)
     checked: set[str] = field(default_factory=set)
+    alarms: list[Alarm] = field(default_factory=list)
     failure: Exception | None = None
 
     def add(self, name: str, kind: str, reason: str, backups: Collection[str], files: Collection[str] = ()) -> None:
@@ -87,10 +92,11 @@ def verify(installation: Installation, order: Order, *, progress: Progress, tell
             looks.append(look)
             try:
                 repository = repositories.open_repository(installation, destination, keyring)
-                _look_at(installation, look, repository, backups, order.read_percent, watch)
+                with closing(repository.storage):
+                    _look_at(installation, look, repository, backups, order.read_percent, watch)
             except (NotARepository, WrongKey) as error:
                 look.failure = error
-                look.add(layout.DESCRIPTION, WRONG if isinstance(error, WrongKey) else MISSING, str(error), ())
+                look.add(layout.DESCRIPTION, WRONG_KEY if isinstance(error, WrongKey) else MISSING, str(error), ())
             except (EngineError, ServiceError) as error:
                 look.failure = error
                 if len(destinations) > 1:
@@ -109,18 +115,23 @@ def document(finished: Finished) -> dict[str, Any]:
 
 def damaged_packs(installation: Installation) -> dict[str, set[bytes]]:
     """For each destination by name the packs that a verification once found damaged. They are not leant on again, even
-    if they read well by now: a disk that lies sometimes is no better."""
+    if they read well by now: a disk that lies sometimes is no better. Packs that were put back since then are good."""
+    from webapp.services import healing  # which needs this module
+
     query = (
-        select(Destination.name, Verification.errors)
+        select(Destination.name, Verification.errors, Verification.finished_at)
         .join(Destination, Destination.id == Verification.destination_id)
         .where(Verification.state == FOUND)
     )
     with installation.database.reading() as session:
         rows = session.execute(query).all()
+    mended = healing.mended_packs(installation)
     found: dict[str, set[bytes]] = {}
-    for name, errors in rows:
-        packs = {error["object"] for error in errors if error["kind"] in _BAD_PACKS}
-        found.setdefault(name, set()).update(layout.last_part(each) for each in packs if each.startswith(layout.PACKS))
+    for name, errors, found_at in rows:
+        objects = {error["object"] for error in errors if error["kind"] in _BAD_PACKS}
+        packs = {layout.last_part(each) for each in objects if each.startswith(layout.PACKS)}
+        still = {pack for pack in packs if (name, pack) not in mended or mended[name, pack] < found_at}
+        found.setdefault(name, set()).update(still)
     return found
 
 
@@ -156,52 +167,54 @@ def _look_at(
 ) -> None:
     destination = look.destination
     repositories.adopt(installation, destination, repository)
-    states = records.known_copies(installation, destination)
     chosen = None if backups is None else {records.identity(each) for each in backups}
-    for identity, state in states.items():
-        if state == LOST and (chosen is None or identity in chosen):
-            name = records.public_id(identity)
-            reason = f"The restore point {name} is on record here, but it is gone."
-            look.add(layout.manifest(identity), DELETED, reason, [name])
-    _look_for_rollback(installation, look, repository)
-    there = set(repository.manifest_ids())
-    wanted = there if chosen is None else chosen & there
-    report = check(repository, only=None if chosen is None else wanted, read_percent=read_percent, progress=watch)
+    memory = witness.remember(installation, destination)
+    report = check(repository, only=chosen, read_percent=read_percent, progress=watch, witness=memory.witness)
     look.report = report
-    look.checked = {records.public_id(identity) for identity in wanted}
+    gone = {name for damage in report.errors if damage.kind in _GONE for name in damage.backups}
+    there = memory.witness.held.keys() if chosen is None else chosen
+    look.checked = {records.public_id(identity) for identity in there} - gone
     for damage in report.errors:
         look.add(damage.object, damage.kind, damage.reason, damage.backups, damage.files)
+    if chosen is None:
+        _look_for_slots(installation, look, repository)
+        _look_at_alarms(installation, look)
 
 
-def _look_for_rollback(installation: Installation, look: _Look, repository: Repository) -> None:
-    """A head that does not know restore points that are gone: somebody put an old state of the destination back."""
-    for config_id, sequence in records.newest_lost(installation, look.destination).items():
-        try:
-            head = repository.read_head(config_id)
-        except EngineError:
-            continue  # the check of the objects tells
-        if head is not None and head.sequence < sequence:
-            reason = (
-                f"{config_id} had restore point number {sequence} here; the destination now ends at {head.sequence}."
-            )
-            look.add(layout.HEADS, ROLLED_BACK, reason, ())
+def _look_for_slots(installation: Installation, look: _Look, repository: Repository) -> None:
+    """Without all slots of this home at the destination, the recovery code may open nothing there."""
+    there = {item.name for item in repository.storage.list(layout.KEYS)}
+    for name in keyrings.local_slots(installation.settings):
+        if name not in there and there:
+            look.add(name, MISSING, "A key slot of this installation is gone; the next backup puts it back.", ())
+
+
+def _look_at_alarms(installation: Installation, look: _Look) -> None:
+    """What was noticed since the last run, even if it looks right again."""
+    look.alarms = witness.untold(installation, look.destination)
+    known = {error["object"] for error in look.errors}
+    for alarm in look.alarms:
+        if alarm.object not in known:
+            look.add(alarm.object, alarm.kind, alarm.reason, [alarm.backup] if alarm.backup else ())
 
 
 def _record(installation: Installation, run: Run, look: _Look, backups: list[Backup] | None, read_percent: int) -> None:
     """What is known from now on of the copies at this destination."""
     now = installation.clock()
     sound = {records.public_id(identity) for identity in look.report.sound}
-    hit = {name for error in look.errors if error["kind"] != DELETED for name in error["backups"]}
+    hit = {name for error in look.errors if error["kind"] not in _HISTORY for name in error["backups"]}
     with installation.database.transaction() as session:
         ids = dict(session.execute(select(Backup.public_id, Backup.id).where(Backup.public_id.in_(sound | hit))).all())
         here = update(BackupCopy).where(BackupCopy.destination_id == look.destination.id)
         damaged = [ids[name] for name in hit if name in ids]
-        session.execute(here.where(BackupCopy.backup_id.in_(damaged)).values(state=DAMAGED))
+        kept = here.where(BackupCopy.state.in_((PRESENT, DAMAGED)))
+        session.execute(kept.where(BackupCopy.backup_id.in_(damaged)).values(state=DAMAGED))
         if read_percent == WHOLE:
             good = [ids[name] for name in sound - hit if name in ids]
             session.execute(here.where(BackupCopy.backup_id.in_(good)).values(state=PRESENT, verified_at=now))
         for backup_id in [None] if backups is None else [each.id for each in backups]:
             session.add(_verification(run, look, backup_id, read_percent, now))
+    witness.told(installation, look.alarms)
 
 
 def _verification(run: Run, look: _Look, backup_id: int | None, read_percent: int, now: Any) -> Verification:

@@ -12,7 +12,7 @@ from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 from webapp.errors import ServiceError, Unavailable
 from webapp.installation import Installation
-from webapp.models import Run, RunProblem
+from webapp.models import Run
 from webapp.models.run import CANCELLED, FAILED, SUCCEEDED, WARNING
 from webapp.services import runs
 from webapp.services.heartbeat import Heartbeat
@@ -82,12 +82,6 @@ def document(run: Run, problems: tuple[tuple[str, str, str], ...]) -> dict[str, 
         "problems": [{"kind": kind, "path": path, "reason": reason} for kind, path, reason in problems],
         "error": run.error,
     }
-
-
-def kept_problems(installation: Installation, run: Run) -> tuple[tuple[str, str, str], ...]:
-    """The problems of a run that ended before."""
-    rows: list[RunProblem] = runs.problems(installation, run.id)
-    return tuple((row.kind, row.path, row.reason) for row in rows)
 
 
 def _finish(installation: Installation, run: Run, watch: Heartbeat, ended: Ended) -> Finished:

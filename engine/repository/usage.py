@@ -1,0 +1,268 @@
+"""What of a repository its restore points need, and so what could be freed. Only reads.
+
+A number for each blob says who needs it: 4 bytes a blob, so that millions of blobs and thousands of points fit."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from engine.errors import Corrupt, Missing, NotFound
+from engine.model.manifest import Manifest
+from engine.progress import Progress
+from engine.repository import layout, pack
+from engine.repository.index import Pack
+from engine.repository.pack import PackInfo
+from engine.repository.reader import BlobReader
+from engine.repository.references import new_blobs_of
+from engine.repository.repack import Live, Usage, choose, rewritten_size
+from engine.repository.repository import Repository
+from engine.repository.sections import load_sections
+from engine.repository.table import IndexTable
+
+# Who needs a blob: nobody; a restore point that stays; only points in the trash; only runs that were fenced; the first
+# one of those to be removed, the second …; more than one of these.
+NOBODY, KEPT, TRASHED, FENCED, FIRST = 0, 1, 2, 3, 4
+SEVERAL = 0xFFFFFFFF
+REWRITE_BYTES = 1 << 30
+
+Judge = Callable[[int], bool]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All blobs with who needs them: `needed_by[place]`, of several copies at the first one's place, which `firsts`
+    names for the others. Packs that could not be read are not in the table."""
+
+    reader: BlobReader
+    needed_by: array[int]
+    firsts: dict[int, int]
+
+    @property
+    def table(self) -> IndexTable:
+        """Every blob of every readable pack."""
+        return self.reader.table
+
+    def need(self, place: int) -> int:
+        """Who needs the blob at a place."""
+        return self.needed_by[self.firsts.get(place, place)]
+
+    def settle(self) -> None:
+        """Take notice of packs that were added to the table."""
+        fresh = range(len(self.needed_by), len(self.table))
+        self.needed_by.extend([NOBODY] * len(fresh))
+        for place, entry, _ in self.table.records():
+            if place in fresh:
+                first = self.table.place(entry.id)
+                if first is not None and first != place:
+                    self.firsts[place] = first
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much of each pack is needed. `spare` are the places of needed blobs of which another copy is kept; `waning`
+    are packs with blobs that only points in the trash need: to write them anew would soon have been in vain."""
+
+    usages: list[Usage]
+    spare: frozenset[int]
+    waning: frozenset[bytes]
+
+    def worth_rewriting(self, *, but: Collection[bytes] = ()) -> list[Usage]:
+        """The packs to choose from, without those named in `but`."""
+        return [usage for usage in self.usages if usage.pack.name not in self.waning and usage.pack.name not in but]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of packs that are stored, that prune would free once the points are gone, and that are garbage already;
+    for each point to be removed the sealed bytes that no other point needs."""
+
+    stored_bytes: int
+    freed_bytes: int
+    garbage_bytes: int
+    by_point: dict[bytes, int]
+
+
+def survey(repository: Repository, *, removed: Sequence[bytes] = (), progress: Progress) -> Survey:
+    """Find out which restore points need which blobs, as if those in `removed` were about to go.
+
+    Restore points are listed before packs, so that what they need is there; where another pruner replaced a pack
+    meanwhile, everything is listed anew. Raises Corrupt, WrongKey when a restore point that stays, or one of its trees,
+    cannot be read: then nothing may be deleted at all."""
+    while True:
+        staying = [identity for identity in repository.manifest_ids() if identity not in removed]
+        table, bases = IndexTable(repository.keyring), list[tuple[bytes, bytes]]()
+        table.load(_noting_bases(load_sections(repository, damage={}, absent=[]), bases))
+        found = Survey(BlobReader(repository, table), array("I"), {})
+        found.settle()
+        try:
+            _note_all(found, staying, removed, progress)
+        except Missing:
+            if {pack.name for pack in table.packs()} <= repository.list_packs().keys():
+                raise
+        else:
+            _note_bases(found, bases)
+            return found
+
+
+def _note_all(found: Survey, staying: Sequence[bytes], removed: Sequence[bytes], progress: Progress) -> None:
+    repository = found.reader.repository
+    trashed, fenced = repository.removed_ids(), repository.fenced_sessions()
+    for identity in staying:
+        manifest = _read(repository, identity)
+        if manifest is not None:
+            number = FENCED if manifest.session in fenced else TRASHED if identity in trashed else KEPT
+            _note(found, manifest, number, progress)
+    for number, identity in enumerate(removed, FIRST):
+        try:
+            manifest = _read(repository, identity)
+            if manifest is not None:
+                _note(found, manifest, number, progress)
+        except Corrupt:
+            continue  # it goes, whatever it needed
+
+
+def weigh(
+    found: Survey,
+    *,
+    is_needed: Judge = bool,
+    fresh: Collection[bytes] = (),
+    shunned: Collection[bytes] = (),
+) -> Weights:
+    """How much of each pack is needed, each blob counted in one of its packs: rather in a `fresh` one, not in a
+    `shunned` one, else in the one that is needed most. `is_needed` judges the numbers of the survey."""
+    table, packs = found.table, found.table.packs()
+    live_bytes, live, total = ([0] * len(packs) for _ in range(3))
+    copies, waning = dict[int, list[int]](), set[bytes]()
+    for place, entry, number in table.records():
+        total[number] += 1
+        need = found.need(place)
+        if is_needed(need):
+            if need == TRASHED:
+                waning.add(packs[number].name)
+            live_bytes[number] += entry.stored
+            live[number] += 1
+            if place in found.firsts:
+                first = found.firsts[place]
+                copies.setdefault(first, [first]).append(place)
+
+    def merit(place: int) -> tuple[bool, bool, int, int, bytes]:
+        number = table.pack_of(place)
+        name, size = packs[number].name, packs[number].size
+        return name not in shunned, name in fresh, before[number], -size, name
+
+    spare, before = set[int](), tuple(live_bytes)
+    for places in copies.values():
+        places.sort(key=merit)
+        for place in places[:-1]:
+            spare.add(place)
+            number = table.pack_of(place)
+            live_bytes[number] -= table.location(place).entry.stored
+            live[number] -= 1
+    usages = [Usage(packs[n], live_bytes[n], live[n], total[n]) for n in range(len(packs))]
+    return Weights(usages, frozenset(spare), frozenset(waning))
+
+
+def joined(one: int, other: int) -> int:
+    """Who needs a blob that both need."""
+    if not one or not other:
+        return one or other
+    lower = min(one, other)
+    return lower if lower < FIRST or one == other else SEVERAL
+
+
+def estimate(
+    repository: Repository, removed: Sequence[bytes], *, progress: Progress, rewrite_bytes: int = REWRITE_BYTES
+) -> Estimate:
+    """What removing these restore points would free, once prune is done with it. Writes nothing.
+
+    Raises Corrupt, WrongKey when anything that stays cannot be read, StorageError."""
+    found = survey(repository, removed=removed, progress=progress)
+    marked = repository.marked_packs()
+    by_point = dict.fromkeys(removed, 0)
+    for place, entry, _ in found.table.records():
+        owner = found.needed_by[place]
+        if FIRST <= owner < SEVERAL:
+            by_point[removed[owner - FIRST]] += entry.stored
+    now = weigh(found, shunned=marked)
+    later = weigh(found, is_needed=_stays, shunned=marked)
+    return Estimate(
+        stored_bytes=sum(usage.pack.size for usage in now.usages),
+        freed_bytes=_freed(found, later, rewrite_bytes, _stays),
+        garbage_bytes=_freed(found, now, rewrite_bytes, bool),
+        by_point=by_point,
+    )
+
+
+def live_of(found: Survey, weights: Weights, packs: Iterable[Pack], *, is_needed: Judge = bool) -> Iterator[Live]:
+    """The blobs of some packs that must be written anew if these packs are to go."""
+    for each in packs:
+        yield (
+            each,
+            [
+                found.table.location(place)
+                for place in found.table.places_of_pack(each.name)
+                if place not in weights.spare and is_needed(found.need(place))
+            ],
+        )
+
+
+def _freed(found: Survey, weights: Weights, rewrite_bytes: int, is_needed: Judge) -> int:
+    """Bytes of packs that go, less those that are written for what they still hold."""
+    rewritten = choose(weights.worth_rewriting(), limit_bytes=rewrite_bytes)
+    dead = sum(usage.pack.size for usage in weights.usages if not usage.live_blobs)
+    written = rewritten_size(live_of(found, weights, rewritten, is_needed=is_needed))
+    return dead + sum(each.size for each in rewritten) - written
+
+
+def _stays(number: int) -> bool:
+    return NOBODY < number < FIRST
+
+
+def _read(repository: Repository, identity: bytes) -> Manifest | None:
+    try:
+        return repository.read_manifest(identity).manifest
+    except NotFound:
+        return None  # removed since it was listed
+
+
+def _note(found: Survey, manifest: Manifest, number: int, progress: Progress) -> None:
+    def claim(id: bytes) -> bool:
+        place = found.table.place(id)
+        if place is None:
+            return True  # of a tree: reading it says what is wrong
+        before = found.needed_by[place]
+        after = found.needed_by[place] = joined(before, number)
+        return before != after
+
+    def is_new(id: bytes) -> bool:
+        progress.checkpoint()
+        return claim(id)
+
+    try:
+        for id in new_blobs_of(found.reader, manifest, is_new):
+            claim(id)
+    except ValueError as error:
+        raise Corrupt("A restore point's record is not readable.", name=layout.manifest(manifest.id)) from error
+
+
+def _noting_bases(sections: Iterable[PackInfo], bases: list[tuple[bytes, bytes]]) -> Iterator[PackInfo]:
+    """The sections; which blob is a difference to which is put into `bases`."""
+    for info in sections:
+        entries = pack.decode_directory(info.directory, layout.pack(info.name))
+        bases.extend((id, base) for id, (base, _) in pack.decode_bases(info.directory, entries).items())
+        yield info
+
+
+def _note_bases(found: Survey, bases: Sequence[tuple[bytes, bytes]]) -> None:
+    """Who needs a difference needs its base, down to the last one."""
+    has_changed = True
+    while has_changed:
+        has_changed = False
+        for id, base in bases:
+            place, leaning = found.table.place(base), found.table.place(id)
+            if place is not None and leaning is not None:
+                after = joined(found.needed_by[place], found.needed_by[leaning])
+                has_changed |= after != found.needed_by[place]
+                found.needed_by[place] = after

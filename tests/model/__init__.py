@@ -1,0 +1,1 @@
+"""The protocol of writers and pruners as a model, and its runs."""

@@ -1,0 +1,269 @@
+"""Keys are changed whatever happens on the way: old and new ones open everything to the end, then the new alone."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import keyring as keys
+from engine.errors import WrongKey
+from tests.support.command import CommandLine
+from tests.support.faults import run_and_wait
+from tests.webapp.keyring_home import CODE, NEW, PLACES, key_of, make, opened_at, opens, reads_everything, silent
+from webapp.errors import Invalid, NotFound
+from webapp.installation import Installation
+from webapp.models import Destination
+from webapp.services import destinations, doctor, keyrings, kit, repositories, secrets
+from webapp.services import keys as service
+
+_KILLED = 77
+_STEPS = {"os.link", "os.rename", "os.remove"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return make(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def home(made: tuple[Path, str], tmp_path: Path) -> Path:
+    shutil.copytree(made[0], tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def code(made: tuple[Path, str]) -> str:
+    return made[1]
+
+
+@pytest.fixture
+def installation(home: Path) -> Iterator[Installation]:
+    opened = opened_at(home)
+    yield opened
+    opened.close()
+
+
+def test_a_new_epoch_and_a_new_code(home: Path, installation: Installation, code: str) -> None:
+    told: list[str] = []
+    change = service.rotate(installation, new_key=None, kept_code=None, tell=told.append)
+    assert (change.epoch, change.waiting) == (2, {})
+    (new,) = CODE.findall(" ".join(told))
+    for place in (home, home / "one", home / "two"):
+        assert opens(place, key_of(home)) == 2
+        assert opens(place, keys.read_recovery_code(new), keys.RECOVERY_CODE) == 2
+        assert opens(place, keys.read_recovery_code(code), keys.RECOVERY_CODE) == 0
+        assert len(list(place.glob("keys/[0-9a-f]*"))) == 2
+
+
+def test_the_code_may_stay(home: Path, installation: Installation, code: str) -> None:
+    with pytest.raises(WrongKey, match="not the present one"):
+        service.rotate(installation, new_key=None, kept_code=keys.new_recovery_code(), tell=silent)
+    assert service.rotate(installation, new_key=None, kept_code=code, tell=silent).waiting == {}
+    for place in (home, home / "one", home / "two"):
+        assert opens(place, keys.read_recovery_code(code), keys.RECOVERY_CODE) == 2
+    assert keyrings.is_code_confirmed(installation.settings)
+
+
+def test_another_key_in_the_file(home: Path, installation: Installation) -> None:
+    old = key_of(home)
+    with pytest.raises(Invalid, match="present one"):
+        service.rotate(installation, new_key=old, kept_code=None, tell=silent)
+    assert service.rotate(installation, new_key=NEW, kept_code=None, tell=silent).waiting == {}
+    assert key_of(home) == NEW
+    assert (home / "backup.key").stat().st_mode & 0o777 == 0o600
+    for place in (home / "one", home / "two"):
+        assert reads_everything(place, NEW)
+        assert not reads_everything(place, old)
+
+
+def test_another_key_in_the_environment(home: Path) -> None:
+    old = key_of(home)
+    (home / "backup.key").unlink()
+    with closing(opened_at(home, BACKUP_ENCRYPTION_KEY=old.hex())) as before:
+        waiting = service.rotate(before, new_key=NEW, kept_code=None, tell=silent).waiting
+        assert list(waiting) == ["BACKUP_ENCRYPTION_KEY"]
+        assert service.settle(before) == waiting
+    for place in (home / "one", home / "two"):
+        assert reads_everything(place, old)
+        assert reads_everything(place, NEW)
+    with closing(opened_at(home, BACKUP_ENCRYPTION_KEY=NEW.hex())) as after:
+        assert service.settle(after) == {}
+    for place in (home / "one", home / "two"):
+        assert reads_everything(place, NEW)
+        assert not reads_everything(place, old)
+    assert not (home / "backup.key").exists()
+
+
+def test_a_destination_that_is_away_keeps_the_old_keys_everywhere(home: Path, code: str) -> None:
+    (home / "two").rename(home / "away")
+    old = key_of(home)
+    with closing(opened_at(home)) as installation:
+        waiting = service.rotate(installation, new_key=NEW, kept_code=None, tell=silent).waiting
+        assert len(waiting) == 1
+        assert reads_everything(home / "one", NEW)
+        for place in (home / "one", home / "away"):
+            assert reads_everything(place, old)
+            assert opens(place, keys.read_recovery_code(code), keys.RECOVERY_CODE)
+        findings = doctor.examine(installation.settings, opened=lambda: installation, cwd=Path("/"))
+        assert any("change of keys is not finished" in each.message for each in findings)
+        (home / "away").rename(home / "two")
+        (two,) = [each for each in destinations.listing(installation) if each.name.endswith("two")]
+        keyring = repositories.open_keyring(installation, may_create=False, tell=silent)
+        assert keyring.epoch == 2
+        repositories.open_repository(installation, two, keyring)  # whoever opens it brings it up to date
+        assert reads_everything(home / "two", NEW)
+        assert service.settle(installation) == {}
+    for place in (home / "one", home / "two"):
+        assert reads_everything(place, NEW)
+        assert not reads_everything(place, old)
+        assert not opens(place, keys.read_recovery_code(code), keys.RECOVERY_CODE)
+
+
+def test_the_next_backup_finishes_a_change(made: tuple[Path, str], home: Path, tmp_path: Path) -> None:
+    (home / "two").rename(home / "away")
+    with closing(opened_at(home)) as installation:
+        assert service.rotate(installation, new_key=None, kept_code=None, tell=silent).waiting
+    (home / "away").rename(home / "two")
+    cli = CommandLine(tmp_path / "other")
+    with closing(cli):
+        cli("create", "--config", "shop", env={"HOLDFAST_HOME": str(home)}, code=0)
+    for place in (home, home / "one", home / "two"):
+        assert len(list(place.glob("keys/[0-9a-f]*"))) == 2
+        assert opens(place, key_of(home)) == 2
+    assert reads_everything(home / "two", key_of(home))
+
+
+def test_a_writer_in_mid_run_keeps_working(home: Path, installation: Installation) -> None:
+    keyring = repositories.open_keyring(installation, may_create=False, tell=silent)
+    (one, _) = destinations.listing(installation)
+    writer = repositories.open_repository(installation, one, keyring)
+    service.rotate(installation, new_key=NEW, kept_code=None, tell=silent)
+    stored = writer.read_manifest(writer.manifest_ids()[0])
+    sealed = writer.seal_manifest(stored.manifest)
+    writer.storage.delete(f"manifests/{stored.manifest.id.hex()}")
+    writer.commit(stored.manifest, sealed)
+    assert reads_everything(home / "one", NEW)
+
+
+def test_slots_of_others_are_left_alone_and_damaged_ones_mended(home: Path, installation: Installation) -> None:
+    ours = keyrings.unlock(
+        installation.settings, keyrings.readable(keyrings.local_slots(installation.settings)), tell=silent
+    )
+    name, data = keys.wrap(ours, keys.SERVICE, b"x" * 32)
+    (home / "one" / name).write_bytes(data)
+    hit = next(path for path in (home / "one" / "keys").iterdir() if path.name not in name)
+    hit.chmod(0o600)
+    hit.write_bytes(b"rot")
+    assert service.rotate(installation, new_key=None, kept_code=None, tell=silent).waiting == {}
+    assert (home / "one" / name).read_bytes() == data
+    assert len(list((home / "one" / "keys").iterdir())) == 3
+
+
+def test_a_home_that_lags_behind_takes_newer_keys_over(home: Path, tmp_path: Path) -> None:
+    for place in PLACES:  # two homes with the same destinations
+        (home / place).rename(tmp_path / place)
+        (home / place).symlink_to(tmp_path / place)
+    shutil.copytree(home, tmp_path / "lagging", symlinks=True)
+    with closing(opened_at(home)) as ahead:
+        assert service.rotate(ahead, new_key=None, kept_code=None, tell=silent).epoch == 2
+    with closing(opened_at(tmp_path / "lagging")) as behind:
+        assert repositories.open_keyring(behind, may_create=False, tell=silent).epoch == 1
+        assert service.rotate(behind, new_key=None, kept_code=None, tell=silent).epoch == 3
+    assert reads_everything(tmp_path / "one", key_of(home))
+
+
+def test_sealed_credentials_survive(home: Path, installation: Installation) -> None:
+    settings = installation.settings
+    with installation.database.transaction() as session:
+        for row in session.query(Destination):
+            values = {"path": f"./{row.name}"}
+            row.sealed = secrets.seal(settings, values, bound=row.place, may_generate=False, tell=silent)
+    (home / "two").rename(home / "away")
+    old = key_of(home)
+    assert service.rotate(installation, new_key=NEW, kept_code=None, tell=silent).waiting
+    rows = destinations.listing(installation)
+    for key in (old, NEW):
+        (home / "backup.key").write_text(key.hex())
+        opened = [secrets.unseal(settings, each.sealed or b"", bound=each.place, tell=silent) for each in rows]
+        assert opened == [{"path": f"./{each.name}"} for each in rows]
+    (home / "away").rename(home / "two")
+    assert service.settle(installation) == {}
+    (home / "backup.key").write_text(old.hex())
+    for each in destinations.listing(installation):
+        with pytest.raises(WrongKey):
+            secrets.unseal(settings, each.sealed or b"", bound=each.place, tell=silent)
+
+
+def test_without_keys_there_is_nothing_to_change(tmp_path: Path) -> None:
+    with closing(opened_at(tmp_path / "empty")) as installation:
+        with pytest.raises(NotFound):
+            service.rotate(installation, new_key=None, kept_code=None, tell=silent)
+        with pytest.raises(NotFound):
+            kit.make(installation, present_code=None, tell=silent)
+
+
+CHANGES: dict[str, Callable[[Installation], object]] = {
+    "epoch": lambda each: service.rotate(each, new_key=None, kept_code=None, tell=silent),
+    "key": lambda each: service.rotate(each, new_key=NEW, kept_code=None, tell=silent),
+    "code": lambda each: (service.replace_code(each, tell=silent), service.settle(each)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_killed_at_any_step_everything_still_opens_and_a_second_call_finishes(
+    home: Path, tmp_path: Path, change: str
+) -> None:
+    old = key_of(home)
+    for step in itertools.count(1):
+        copy = tmp_path / f"copy-{step}"
+        shutil.copytree(home, copy)
+        status = run_and_wait(lambda copy=copy, step=step: _change_until(copy, step, change))
+        for place in (copy / "one", copy / "two"):
+            assert reads_everything(place, old) or reads_everything(place, NEW), step
+        assert opens(copy, key_of(copy)), step  # the key that is in the home works there
+        _finish(copy, change)
+        wanted = NEW if change == "key" else old
+        for place in (copy, copy / "one", copy / "two"):
+            assert opens(place, wanted) == opens(copy, wanted), step
+            assert {path.name for path in place.glob("keys/[0-9a-f]*")} == {
+                path.name for path in copy.glob("keys/[0-9a-f]*")
+            }
+            assert len(list(place.glob("keys/[0-9a-f]*"))) == 2, step
+        assert change != "key" or not opens(copy / "one", old)
+        shutil.rmtree(copy)
+        if status == 0:
+            break
+        assert status == _KILLED, step
+    assert step > 15  # the steps were met, and killed at, one by one
+
+
+def _change_until(home: Path, step: int, change: str) -> None:
+    """The change in this process, which dies before its step number `step` on any disk."""
+    count = 0
+
+    def die(event: str, arguments: object) -> None:
+        nonlocal count
+        if event in _STEPS:
+            count += 1
+            if count == step:
+                os._exit(_KILLED)
+
+    installation = opened_at(home)
+    sys.addaudithook(die)
+    CHANGES[change](installation)
+
+
+def _finish(home: Path, change: str) -> None:
+    with closing(opened_at(home)) as installation:
+        if change == "key" and key_of(home) == NEW:
+            assert service.settle(installation) == {}
+        else:
+            CHANGES[change](installation)
+        assert keyrings.retired(installation.settings) == set()
