@@ -50,10 +50,6 @@ def test_the_version(cli: CommandLine) -> None:
         ["restore", "--backup", "bk_x", "--confirm", "x"],
         ["verify", "--all", "--drill"],
         ["create", "--type", "full", "--no-wait"],
-        ["destination", "sync", "nas"],
-        ["destination", "attach", "nas"],
-        ["key", "rotate"],
-        ["key", "kit"],
     ],
     ids=" ".join,
 )

@@ -79,7 +79,7 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
         raise Invalid("The new key is the present one.", hint="`backup-cli key generate` prints a new one.")
     if kept_code is not None:
         keyrings.confirm_code(settings, kept_code)
-    _reach_all(installation, _unlock(installation, tell))
+    _close(_reach_all(installation, _unlock(installation, tell))[0])  # what other homes changed is known now
     if new_key is not None:
         _reseal(installation, [key, new_key])
     with keyrings.locked(settings):
@@ -143,8 +143,7 @@ def settle(installation: Installation) -> dict[str, str]:
             for name, repository in reached:
                 _delete(name, repository, old, waiting)
     finally:
-        for _, repository in reached:
-            repository.storage.close()
+        _close(reached)
     if not waiting:
         _reseal(installation, [encryption_key(settings, may_generate=False, tell=repositories.silent)])
         with keyrings.locked(settings):
@@ -163,6 +162,11 @@ def _reach_all(installation: Installation, keyring: Keyring) -> tuple[list[tuple
         except (EngineError, ServiceError) as error:
             waiting[destination.name] = str(error)
     return reached, waiting
+
+
+def _close(reached: list[tuple[str, Repository]]) -> None:
+    for _, repository in reached:
+        repository.storage.close()
 
 
 def _delete(name: str, repository: Repository, old: set[str], waiting: dict[str, str]) -> None:
