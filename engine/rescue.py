@@ -48,6 +48,7 @@ KEPT, AHEAD, NO_ID = 48, 16, bytes(32)
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 hmac256 = partial(hmac.digest, digest="sha256")
 Pack = tuple[str, bytes, bytes]  # the name of its object, its header, the plaintext of its directory
+Outcome = tuple[int, str, dict[str, Any]]  # the exit code, and what happened for people and for programs
 
 
 class Trouble(Exception):
@@ -362,11 +363,10 @@ Node = namedtuple("Node", "kind name mode uid gid size mtime ctime inode content
 
 
 class Repository:
-    """Everything at one place. Every plaintext that leaves it was compared with its id. `problems` are the kinds of
-    those that were met: `damaged`, `lost`, `attribute`."""
+    """Everything at one place. Every plaintext that leaves it was compared with its id; `problems` were met."""
 
     def __init__(self, place: Folder | Bucket, keys: Keys) -> None:
-        self._place, self._keys, self.problems = place, keys, list[str]()
+        self._place, self._keys, self.problems = place, keys, list[dict[str, str]]()
         self._id_keys = [hkdf(keys.id, b"", b"holdfast-1 id " + kind) for kind in (b"plain", b"data", b"tree")]
         self._headers: dict[int, Header] = {}
         self._pool = ThreadPoolExecutor(AHEAD)
@@ -380,8 +380,8 @@ class Repository:
         self._records = b"".join(sorted(entries))
 
     def problem(self, kind: str, path: bytes, reason: object) -> None:
-        """Tells of one item that is lost, damaged, or not quite as it was."""
-        self.problems.append(kind)
+        """Tells of one item that is `lost`, `damaged`, or has an `attribute` that is not quite as it was."""
+        self.problems.append({"kind": kind, "path": shown(path), "reason": str(reason)})
         note(f"{kind}: {shown(path)}: {reason}")
 
     def _load(self) -> Iterator[Pack]:
@@ -481,7 +481,7 @@ class Repository:
         found = []
         for own, point in self._boxes("manifests/", MANIFEST):
             point["name"] = "bk_" + base64.b32encode(own).decode().rstrip("=").lower()
-            point["at"] = datetime.fromtimestamp(point["finishedAt"] / 1_000_000, UTC)
+            point["at"] = f"{datetime.fromtimestamp(point['finishedAt'] / 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
             point["holds"] = [shown(root.get("path", root.get("name", ""))) for root in point["roots"]]
             if point["v"] != 1:
                 raise Trouble(f"{point['name']} was written by a newer Holdfast. Use its rescue program.")
@@ -490,7 +490,7 @@ class Repository:
                 continue
             point["state"] = "in the trash" if own in removed else "unfinished" if point["session"] in fenced else ""
             found.append(point)
-        return sorted(found, key=lambda point: (point["at"], point["sequence"]), reverse=True)
+        return sorted(found, key=lambda point: (point["finishedAt"], point["sequence"]), reverse=True)
 
     def walk(self, root: dict[str, Any]) -> Iterator[tuple[bytes, Node]]:
         """(path, node) of a folder and every entry below it, a directory before what is in it; or a dump as a file."""
@@ -700,39 +700,35 @@ class Target:
             self._source.problem("lost", path, error.strerror if isinstance(error, OSError) else error)
 
 
-def list_points(repository: Repository, points: Sequence[Point]) -> int:
+def list_points(repository: Repository, points: Sequence[Point]) -> Outcome:
     """`list`."""
-    for point in points:
-        what = f"{shown(point['configId'])}  {', '.join(point['holds'])}  {point['state']}".rstrip()
-        sys.stdout.write(f"{point['name']}  {point['at']:%Y-%m-%d %H:%M} UTC  {what}\n")
+    found = [{key: point[key] for key in ("name", "at", "configId", "holds", "state")} for point in points]
+    lines = [f"{p['name']}  {p['at']}  {shown(p['configId'])}  {', '.join(p['holds'])}  {p['state']}" for p in found]
     note(f"{len(points)} restore points, {len(repository.problems)} problems.")
-    return DAMAGE if repository.problems else DONE
+    code, text = DAMAGE if repository.problems else DONE, "\n".join(map(str.rstrip, lines))
+    return code, text, {"restorePoints": found, "problems": repository.problems}
 
 
-def check_points(repository: Repository, points: Sequence[Point]) -> int:
+def check_points(repository: Repository, points: Sequence[Point]) -> Outcome:
     """`check`: reads every blob that the restore points need."""
     good: set[bytes] = set()
     for point in points:
         note(f"{point['name']} of {shown(point['configId'])} …")
-        for root in point["roots"]:
-            for path, node in repository.walk(root):
-                if node.kind != FILE:
-                    continue
-                try:
-                    chunks = (
-                        [node.content[1:]] if node.content and node.content[0] == 1 else repository.chunks(node.content)
-                    )
-                    ids = {id for id, _ in chunks}
-                    for id in ids - good:
-                        repository.read(id)
-                        good.add(id)
-                except Damaged as error:
-                    repository.problem("damaged", path, error)
-    sys.stdout.write(f"{len(points)} restore points, {len(good)} pieces, {len(repository.problems)} problems.\n")
-    return DAMAGE if repository.problems else DONE
+        for path, node in itertools.chain.from_iterable(map(repository.walk, point["roots"])):
+            try:
+                content = node.content if node.kind == FILE else None
+                chunks = [content[1:]] if content and content[0] == 1 else repository.chunks(content)
+                for id in {id for id, _ in chunks} - good:
+                    repository.read(id)
+                    good.add(id)
+            except Damaged as error:
+                repository.problem("damaged", path, error)
+    text = f"{len(points)} restore points, {len(good)} pieces, {len(repository.problems)} problems."
+    document = {"backupsChecked": len(points), "objectsChecked": len(good), "problems": repository.problems}
+    return DAMAGE if repository.problems else DONE, text, document
 
 
-def restore_points(repository: Repository, points: Sequence[Point], target: Target) -> int:
+def restore_points(repository: Repository, points: Sequence[Point], target: Target) -> Outcome:
     """`restore`: each restore point to a folder of the target that is named by its configuration."""
     before = len(repository.problems)
     for point in points:
@@ -744,8 +740,9 @@ def restore_points(repository: Repository, points: Sequence[Point], target: Targ
                 name = root["name"] + ".dump" if root["kind"] == "postgres" else os.path.basename(root["name"])
                 target.stream(os.fsencode(point["configId"]), name, root, point["finishedAt"] * 1000)
     met = repository.problems[before:]
-    sys.stdout.write(f"{target.files} files, {target.bytes} bytes, {len(met)} problems.\n")
-    return FAILED if {"lost", "damaged"} & set(met) else WARNINGS if met else DONE
+    code = FAILED if any(problem["kind"] != "attribute" for problem in met) else WARNINGS if met else DONE
+    text = f"{target.files} files, {target.bytes} bytes, {len(met)} problems."
+    return code, text, {"files": target.files, "bytes": target.bytes, "problems": met}
 
 
 def _arguments(arguments: Sequence[str] | None, program: str | None) -> argparse.Namespace:
@@ -759,6 +756,7 @@ def _arguments(arguments: Sequence[str] | None, program: str | None) -> argparse
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("rescued"), help="a new folder; else ./rescued")
     parser.add_argument("--special", action="store_true", help="also devices, setuid and capabilities")
     parser.add_argument("--endpoint", metavar="URL", help="of a store that is not Amazon's")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser.parse_args(arguments)
 
 
@@ -778,13 +776,15 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         points: Sequence[Point] = repository.points()
         if options.backup or options.what == "restore":
             points = choose(points, options.backup)
-        if options.what == "list":
-            return list_points(repository, points)
-        if options.what == "check":
-            return check_points(repository, points)
-        if not points:
+        if options.what != "restore":
+            code, text, document = (list_points if options.what == "list" else check_points)(repository, points)
+        elif not points:
             raise Trouble("There are no restore points here.", NOT_FOUND)
-        return restore_points(repository, points, Target(options.to, repository, special=options.special))
+        else:
+            target = Target(options.to, repository, special=options.special)
+            code, text, document = restore_points(repository, points, target)
+        sys.stdout.write((json.dumps(document) if options.json else text) + "\n")
+        return code
     except Trouble as error:
         note(f"Error: {error}")
         return DAMAGE if isinstance(error, Damaged) else WRONG_KEY if isinstance(error, WrongKey) else error.code

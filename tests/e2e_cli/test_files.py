@@ -204,7 +204,7 @@ def test_several_destinations_each_failing_alone(shop: Shop) -> None:
     gone.rename(second)
     assert shop.create("--config", "shop")["status"] == "succeeded"
     shutil.rmtree(shop.repository)
-    restored = shop.restore(made["backupId"])
+    restored = shop.restore(made["backupId"], code=3)  # all of it, and a word about the place that is gone
     assert snapshot(restored) == shop.state[made["backupId"]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -110,7 +111,7 @@ def test_the_newest_of_each_configuration_and_any_other_by_its_id(bench: Bench, 
         ids[number] = bench.backup(source, config_id="shop").manifest.id
     bench.backup(source, config_id="other")
     listed = run("list", code=0).stdout.splitlines()
-    assert [line.split()[4] for line in listed] == ["other", "shop", "shop", "shop"]
+    assert [line.split()[2] for line in listed] == ["other", "shop", "shop", "shop"]
     spelled = {number: next(line.split()[0] for line in listed if _is(line, id)) for number, id in ids.items()}
     out = run.restore()
     assert {path.name for path in out.iterdir()} == {"shop", "other"}
@@ -124,6 +125,21 @@ def test_the_newest_of_each_configuration_and_any_other_by_its_id(bench: Bench, 
     assert "in the trash" in run("list", code=0).stdout
     run("restore", "--backup", "bk_nothing", "--to", tmp_path / "none", code=10)
     assert not (tmp_path / "none").exists()
+
+
+def test_with_json_each_answer_is_one_document(bench: Bench, run: Rescue, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("text")
+    bench.backup(tmp_path / "source")
+    (point,) = json.loads(run("list", "--json", code=0).stdout)["restorePoints"]
+    assert point["configId"] == "test"
+    assert json.loads(run("check", "--json", code=0).stdout) == {
+        "backupsChecked": 1,
+        "objectsChecked": 1,
+        "problems": [],
+    }
+    answer = run("restore", "--json", "--backup", point["name"], "--to", tmp_path / "out", code=0)
+    assert json.loads(answer.stdout) == {"files": 1, "bytes": 4, "problems": []}
 
 
 def test_differences_of_any_depth(bench: Bench, run: Rescue, seed: int) -> None:
@@ -304,7 +320,7 @@ def test_slots_from_before_a_change_of_keys_open_what_was_there_then(bench: Benc
     bench.keyring = bench.keyring.with_new_epoch()
     bench.backup(tmp_path / "source", config_id="new")
     listed = run("list", code=6)
-    assert [line.split()[4] for line in listed.stdout.splitlines()] == ["old"]
+    assert [line.split()[2] for line in listed.stdout.splitlines()] == ["old"]
     assert "newer one than this key slot" in listed.stderr
     name, data = keyring.wrap(bench.keyring, keyring.SERVICE, SECRET)
     bench.open().storage.put(name, data)

@@ -126,6 +126,22 @@ def test_a_destination_that_is_away_keeps_the_old_keys_everywhere(home: Path, co
         assert not opens(place, keys.read_recovery_code(code), keys.RECOVERY_CODE)
 
 
+def test_the_old_key_given_again_changes_nothing(home: Path) -> None:
+    """Its keyring lacks the new epoch: slots made with it would replace all that open what was sealed meanwhile."""
+    old = key_of(home).hex()
+    (home / "two").rename(home / "away")
+    with closing(opened_at(home, BACKUP_ENCRYPTION_KEY=old)) as installation:
+        service.rotate(installation, new_key=NEW, kept_code=None, tell=silent)
+        before = keyrings.local_slots(installation.settings)
+        with pytest.raises(WrongKey, match="still the old one"):
+            service.rotate(installation, new_key=None, kept_code=None, tell=silent)
+        with pytest.raises(WrongKey, match="still the old one"):
+            service.replace_code(installation, tell=silent)
+        assert keyrings.local_slots(installation.settings) == before
+        assert keyrings.current_slots(installation.settings).keys() < before.keys()
+    assert opens(home, NEW) == 2
+
+
 def test_the_next_backup_finishes_a_change(made: tuple[Path, str], home: Path, tmp_path: Path) -> None:
     (home / "two").rename(home / "away")
     with closing(opened_at(home)) as installation:

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from engine import keyring as keys
-from engine.errors import EngineError, NotFound, WrongKey
+from engine.errors import EngineError, NotARepository, NotFound, WrongKey
 from engine.keyring import Keyring
 from engine.repository.repository import Repository, read_slots
 from webapp import errors
@@ -71,7 +71,7 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
     it; `kept_code` is the present one, to be kept. With `new_key` that key opens the backups from now on.
 
     Killed anywhere, the old or the new key works everywhere, and a second call finishes. Raises NotFound when there is
-    no keyring yet, WrongKey, KeyMissing, Invalid."""
+    no keyring yet, WrongKey (also for a key that an unfinished change replaced), KeyMissing, Invalid."""
     settings = installation.settings
     _require_keyring(installation)
     key = encryption_key(settings, may_generate=False, tell=tell)
@@ -83,7 +83,7 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
     if new_key is not None:
         _reseal(installation, [key, new_key])
     with keyrings.locked(settings):
-        keyring = _unlock(installation, tell).with_new_epoch()
+        keyring = _newest(installation, new_key, tell).with_new_epoch()
         code = kept_code or keys.new_recovery_code()
         if kept_code is None:
             tell(keyrings.recovery_text(code))  # before it counts: a code that nobody saw is lost
@@ -110,7 +110,7 @@ def replace_code(installation: Installation, *, tell: Tell) -> str:
     _require_keyring(installation)
     code = keys.new_recovery_code()
     with keyrings.locked(settings):
-        keyring = _unlock(installation, tell)
+        keyring = _newest(installation, None, tell)
         slots = keyrings.readable(keyrings.local_slots(settings))
         old = [keyrings.slot_name(slot) for slot in slots if slot.kind == keys.RECOVERY_CODE]
         new = keys.wrap(keyring, keys.RECOVERY_CODE, keys.read_recovery_code(code))
@@ -194,6 +194,24 @@ def _require_keyring(installation: Installation) -> None:
 def _unlock(installation: Installation, tell: Tell) -> Keyring:
     slots = keyrings.readable(keyrings.local_slots(installation.settings))
     return keyrings.unlock(installation.settings, slots, tell=tell)
+
+
+def _newest(installation: Installation, new_key: bytes | None, tell: Tell) -> Keyring:
+    """The keyring, from the slots that stay. An old key given again while a change waits knows nothing of the epoch
+    since: slots made with it would replace the only ones that open what was sealed meanwhile."""
+    _unlock(installation, tell)  # a key that never was one of ours is told as such
+    slots = keyrings.readable(keyrings.current_slots(installation.settings))
+    present = encryption_key(installation.settings, may_generate=False, tell=tell)
+    for secret in (present, new_key):
+        if secret is not None:
+            with suppress(WrongKey, NotARepository):
+                return keys.unlock(slots, keys.SERVICE, secret)
+    source = keyrings.key_source(installation.settings)
+    raise WrongKey(
+        f"The keys were changed already, and the key in {source} is still the old one.",
+        hint="Set the new key. If it is lost, `backup-cli destination attach NAME … --recovery-code -` takes the code "
+        "that the change told.",
+    )
 
 
 def _reseal(installation: Installation, sealing: list[bytes]) -> None:
