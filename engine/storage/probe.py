@@ -65,8 +65,9 @@ class Step:
 class ProbeReport:
     """What was found. None means that it could not be tried or does not apply to this kind of storage.
 
-    Where `conditional_create` is False, writers to this destination must be kept apart by other means. A positive
-    `clock_skew` means that the store is ahead of us; `latency` is the quickest small request, in seconds."""
+    Where `conditional_create` is False, only the first creation of a repository must be kept to one machine: all other
+    names are random or the hash of their bytes. A positive `clock_skew` means that the store is ahead of us; `latency`
+    is the quickest small request, in seconds."""
 
     steps: tuple[Step, ...]
     conditional_create: bool | None = None
@@ -205,7 +206,7 @@ class _Probe:
             is_honest = self._storage.get(self._name("a")) == self._data
             self._conditional = is_honest and (self._features is None or self._features.creates_conditionally)
         if not self._conditional:
-            raise _Failed("The store cannot refuse to overwrite: only one run at a time may write to this destination.")
+            raise _Failed("The store cannot refuse to overwrite: make its first backup from one machine.")
         return "Creating an object that exists was refused."
 
     def _replace(self) -> str:

@@ -93,7 +93,7 @@ def test_a_store_without_conditional_writes_is_found(moto: Store, act: object) -
     assert fault.hits
     assert report.conditional_create is False
     assert report.is_usable
-    assert "only one run at a time" in report.warnings[0]
+    assert "cannot refuse to overwrite" in report.warnings[0]
 
 
 def test_keys_that_may_not_ask_for_everything(seaweed: Store) -> None:
