@@ -37,6 +37,8 @@ POINTS, CHUNKS = 1_000, 1_000_000
 _IN_FOLDER, _CHANGED = 1_000, 10
 # A pack of 32 MiB holds so many chunks of 1 MiB.
 _PER_PACK = 32
+# As writers do: a reader holds one whole index object in memory.
+_PER_INDEX = 64
 _SECRET = bytes(32)
 # Packs of such chunks are all small. Real ones are not, so the merging of small packs, which costs what it writes, is
 # left out as far as it goes.
@@ -102,12 +104,18 @@ class Maker:
         target.parent.mkdir(parents=True, exist_ok=True)
         filled.path.rename(target)
         self._infos.append(info)
+        if len(self._infos) >= _PER_INDEX:
+            self._publish()
 
     def _flush(self) -> None:
         for kind in list(self._open):
             self._put(kind)
-        self.made.write_index(self._infos)
-        self._infos = []
+        self._publish()
+
+    def _publish(self) -> None:
+        if self._infos:
+            self.made.write_index(self._infos)
+            self._infos = []
 
 
 def make(place: Path, points: int, chunks: int) -> None:

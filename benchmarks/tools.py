@@ -70,6 +70,7 @@ class Holdfast:
         self.repositories = tuple(place / f"repository{number}" for number in range(1, destinations + 1))
         self._file = place / "bench.json"
         place.mkdir(parents=True)
+        _carry_out(self.start())  # makes its own database, as the others make their repositories
 
     def start(self) -> Command:
         return self._command("list", "--json")

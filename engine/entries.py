@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import msgpack
 
 from engine.errors import EngineError
 from engine.model import content as contents
+from engine.model import tree
 from engine.model.tree import Node
 from engine.repository.table import IndexTable
 from engine.repository.writer import Pending
@@ -39,25 +42,29 @@ class Earlier:
         self._nodes = nodes
         self._next: Node | None = None
         self.has_skipped = False
-        self._advance()
+        self.advance()
+
+    def peek(self, name: bytes) -> Node | None:
+        """The node of this name, if there was one. Names must be asked for in ascending order."""
+        while (found := self._next) is not None and found.name < name:
+            self.has_skipped = True
+            self.advance()
+        return found if found is not None and found.name == name else None
 
     def match(self, name: bytes) -> Node | None:
-        """The node of this name, if there was one. Names must be asked for in ascending order."""
-        while self._next is not None and self._next.name < name:
-            self.has_skipped = True
-            self._advance()
-        if self._next is None or self._next.name != name:
-            return None
-        found = self._next
-        self._advance()
+        """As `peek`, and the node is done with."""
+        found = self.peek(name)
+        if found is not None:
+            self.advance()
         return found
 
     def is_used_up(self) -> bool:
         """Whether every node was matched."""
         return self._next is None and not self.has_skipped
 
-    def _advance(self) -> None:
-        """A record that cannot be read ends the series, which makes the files that follow new."""
+    def advance(self) -> None:
+        """Done with the node that `peek` gave. A record that cannot be read ends the series, which makes the files that
+        follow new."""
         try:
             self._next = next(self._nodes, None)
         except EngineError:
@@ -175,6 +182,22 @@ def parts(nodes: list[Node]) -> Iterator[tuple[list[Node], bool]]:
             part = []
     if part:
         yield part, False
+
+
+def is_as_before(before: Node, status: os.stat_result) -> bool:
+    """Whether a file is in every respect what its node says, and has one name only."""
+    return (
+        status.st_mtime_ns == before.mtime
+        and status.st_ctime_ns == before.ctime
+        and status.st_ino == before.inode
+        and status.st_size == before.size
+        and status.st_mode == stat.S_IFREG | before.mode
+        and status.st_uid == before.uid
+        and status.st_gid == before.gid
+        and status.st_nlink == 1
+        and before.kind == tree.FILE
+        and (before.extras is None or "l" not in before.extras)
+    )
 
 
 def same_file(before: Node, now: Node) -> bool:

@@ -766,10 +766,10 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     try:
         kind = "service" if options.recovery_code is None else "recovery-code"
         typed = options.key_file if options.recovery_code is None else options.recovery_code
-        if typed == "-":
-            typed = getpass.getpass("Key or code: ") if sys.stdin.isatty() else sys.stdin.readline()
-        elif kind == "service":
+        if kind == "service" and typed != "-":
             typed = Path(typed).read_text("latin-1")
+        while typed.endswith("-"):  # on its page a code stands in two lines
+            typed = typed[:-1] + (getpass.getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
         is_bucket = options.repository.startswith("s3://")
         place = Bucket(options.repository, options.endpoint) if is_bucket else Folder(Path(options.repository))
         repository = Repository(place, open_keys(place, kind, read_secret(kind, typed)))

@@ -64,11 +64,18 @@ def make(
 
 
 def secret(given: str | None, prompt: str) -> str | None:
-    """A secret option: with `-` typed without being shown, or the first line of a pipe. Nobody should give it openly:
-    every user of the machine sees command lines."""
+    """A secret option: with `-` typed without being shown, or read from a pipe. A line that ends with a hyphen goes
+    on in the next, as a recovery code does on its page. Nobody should give it openly: every user of the machine sees
+    command lines."""
     if given != FROM_STDIN:
         return given
+    typed = _line(prompt)
+    while typed.endswith("-") and (more := _line(f"{prompt}, next line")):
+        typed += more
+    return typed
+
+
+def _line(prompt: str) -> str:
     if sys.stdin.isatty():
-        typed: str = click.prompt(prompt, hide_input=True, err=True)
-        return typed
+        return str(click.prompt(prompt, hide_input=True, err=True)).strip()
     return sys.stdin.readline().strip()

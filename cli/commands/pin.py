@@ -62,5 +62,7 @@ def _end_of(day: date, zone: str) -> datetime:
     """The last second of a day, in UTC."""
     from zoneinfo import ZoneInfo
 
+    if day == date.max:
+        raise click.BadParameter("no day comes after it; without --until a pin never ends.", param_hint="'--until'")
     midnight = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))
     return midnight.astimezone(UTC) - timedelta(seconds=1)

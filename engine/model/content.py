@@ -34,6 +34,13 @@ def unpack_entries(entries: bytes) -> Iterator[Chunk]:
     return map(Chunk._make, _ENTRY.iter_unpack(entries))
 
 
+def chunk_ids(entries: bytes) -> list[bytes]:
+    """The ids alone of a packed list. Raises ValueError as `unpack_entries`."""
+    if len(entries) % ENTRY_BYTES:
+        raise ValueError("a content list is cut off")
+    return [entries[i : i + 32] for i in range(0, len(entries), ENTRY_BYTES)]
+
+
 def split_ids(ids: bytes) -> list[bytes]:
     """The 32-byte ids that were stored one after another."""
     if len(ids) % 32:

@@ -1,7 +1,8 @@
 """Which restore points stay, and why: a pure function. It removes nothing; its brakes hold whoever calls it.
 
 Of each of the last N hours, days, weeks (ISO 8601), months and years that have a point, in the configuration's time
-zone, the newest point stays; `last` keeps the newest N whatever their age."""
+zone, the newest point stays; `last` keeps the newest N whatever their age. Points that hold only a part of what others
+hold stand for that part alone: a backup of the files never pushes out the last ones of the database."""
 
 from __future__ import annotations
 
@@ -40,13 +41,14 @@ class Hold:
 @dataclass(frozen=True)
 class Point:
     """A restore point at one destination. `is_good`: complete and not known to be damaged; `made_at` by the service's
-    clock."""
+    clock; `parts`: what it holds, such as databases and files."""
 
     id: bytes
     made_at: datetime
     is_good: bool = True
     is_verified: bool = False
     holds: tuple[Hold, ...] = ()
+    parts: frozenset[str] = frozenset({""})
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,10 @@ def plan_retention(points: Sequence[Point], policy: Policy, zone: tzinfo, *, now
             if hold.until is None or hold.until > now:
                 until = f" until {hold.until:%Y-%m-%d}" if hold.until else ""
                 reasons[point.id].append(f"held{until}: {hold.reason}")
-    for number, point in enumerate(past[: policy.last], start=1):
-        reasons[point.id].append(f"last {number}")
-    for name, count, period in _periods(policy):
-        for number, point in enumerate(_newest_of_each(past, period, zone)[:count], start=1):
-            reasons[point.id].append(f"{name} {number}")
-    for number, point in enumerate(past[: policy.keep_min], start=1):
-        if not reasons[point.id]:
-            reasons[point.id].append(f"one of the newest {policy.keep_min} ({number})")
-    verified = next((point for point in past if point.is_verified), None)
-    if verified is not None:
-        reasons[verified.id].append("the last verified restore point")
+    for series, of_what in _series(past):
+        kept = _kept_by_rules(series, policy, zone)
+        for point in series:
+            reasons[point.id] += [reason + of_what for reason in kept[point.id]]
     return [_decide(point, reasons[point.id], past) for point in ordered]
 
 
@@ -96,6 +91,32 @@ def require_moderation(decisions: Sequence[Decision], *, freed_bytes: int, total
     if total_bytes and freed_bytes > MAX_SHARE_OF_BYTES * total_bytes:
         share = round(100 * freed_bytes / total_bytes)
         raise RetentionRefused(f"This would free {share} % of the stored bytes.", hint="Confirm it if it is meant.")
+
+
+def _series(past: Sequence[Point]) -> list[tuple[list[Point], str]]:
+    """The points that hold each part, newest first, with words for the part where there are others without it."""
+    parts = sorted({part for point in past for part in point.parts})
+    found = [([point for point in past if part in point.parts or not point.parts], part) for part in parts]
+    if all(len(series) == len(past) for series, _ in found):
+        return [(list(past), "")]
+    return [(series, f" of the {part}") for series, part in found]
+
+
+def _kept_by_rules(past: Sequence[Point], policy: Policy, zone: tzinfo) -> dict[bytes, list[str]]:
+    """What the policy and its brakes say for each of the points, which all count, newest first."""
+    reasons: dict[bytes, list[str]] = {point.id: [] for point in past}
+    for number, point in enumerate(past[: policy.last], start=1):
+        reasons[point.id].append(f"last {number}")
+    for name, count, period in _periods(policy):
+        for number, point in enumerate(_newest_of_each(past, period, zone)[:count], start=1):
+            reasons[point.id].append(f"{name} {number}")
+    for number, point in enumerate(past[: policy.keep_min], start=1):
+        if not reasons[point.id]:
+            reasons[point.id].append(f"one of the newest {policy.keep_min} ({number})")
+    verified = next((point for point in past if point.is_verified), None)
+    if verified is not None:
+        reasons[verified.id].append("the last verified restore point")
+    return reasons
 
 
 def _decide(point: Point, reasons: list[str], past: Sequence[Point]) -> Decision:

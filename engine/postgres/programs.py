@@ -131,10 +131,10 @@ def _candidates(pg_bin: Path | None, path: str, error: type[EngineError]) -> Ite
     seen = set()
     for folder in _folders(path):
         program = folder / "pg_dump"
-        if program in seen or not program.exists() or program.resolve().name == WRAPPER:
-            continue
+        if program in seen or not os.access(program, os.X_OK) or program.resolve().name == WRAPPER:
+            continue  # also in a folder of PATH that this user may not enter
         seen.add(program)
-        if (folder / "pg_restore").exists() and (version := version_of(program)):
+        if os.access(folder / "pg_restore", os.X_OK) and (version := version_of(program)):
             yield Programs(folder, version)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine import compress, crypto
-from engine.errors import Corrupt, EngineError, StorageError
+from engine.errors import Corrupt, StorageError
 from engine.progress import Progress
 from engine.repository import box, layout
 from engine.repository.copy import Copy
@@ -123,9 +123,6 @@ class Filler:
     def _finish(self, key: tuple[int, int]) -> None:
         open_pack = self._open_packs.pop(key)
         try:
-            info = open_pack.finish()
-            self._target.put_copy(info, open_pack.path)
-        except EngineError:
+            self._target.put_copy(open_pack.finish(), open_pack.path)
+        finally:
             open_pack.abandon()
-            raise
-        open_pack.path.unlink(missing_ok=True)

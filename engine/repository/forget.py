@@ -5,13 +5,14 @@ In the trash a point is still restorable, and prune still counts what it needs."
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgpack
 
 from engine import crypto
-from engine.errors import AlreadyExists, Corrupt, NotFound, RepositoryError, WrongKey
+from engine.errors import AlreadyExists, Corrupt, NotFound, RepositoryError, StorageError, WrongKey
 from engine.model.manifest import from_micros, to_micros
 from engine.repository import box, layout, reserve
 from engine.repository.repository import Repository
@@ -105,11 +106,32 @@ def empty_trash(repository: Repository, only: Collection[bytes], *, delay: timed
         if tombstone.manifest in only and tombstone.removed_at + delay <= now:
             try:
                 read_tombstone(repository, tombstone.manifest)  # it may have been recalled meanwhile
-                repository.storage.delete(layout.manifest(tombstone.manifest))
+                is_gone = _remove(repository, tombstone.manifest)
             except (NotFound, RepositoryError):
                 continue
-            gone.append(tombstone)
+            if is_gone:
+                gone.append(tombstone)
     return gone
+
+
+def _remove(repository: Repository, restore_point: bytes) -> bool:
+    """Delete a manifest; False when it was put back, since somebody recalled it at this moment."""
+    name, storage = layout.manifest(restore_point), repository.storage
+    try:
+        data = storage.get(name)
+    except NotFound:
+        raise
+    except StorageError:
+        data = b""  # a rotten disk: there is nothing to put back
+    storage.delete(name)
+    try:
+        storage.stat(layout.tombstone(restore_point))
+    except NotFound:
+        if data:
+            with suppress(AlreadyExists):
+                reserve.spend(storage, lambda: storage.put(name, data))
+            return False
+    return True
 
 
 def _read_all(

@@ -39,8 +39,8 @@ All you need is Python 3.11 or newer on Linux and the program that lies here, in
 
     {program}
 
-1. Copy the program to your machine as `rescue.py`. **Compare its hash with the one on the recovery kit before you give it the code:**
-   whoever could change this place could also have changed the program and this page.
+1. Copy the program to your machine as `rescue.py`. **Compare its hash with the one on the recovery kit before you
+   give it the code:** whoever could change this place could also have changed the program and this page.
 
        sha256sum rescue.py
        {digest}

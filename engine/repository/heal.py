@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.errors import Corrupt, NotFound, RepositoryError
+from engine.errors import Corrupt, NotFound, RepositoryError, WrongKey
 from engine.ids import new_id
 from engine.model.manifest import Manifest
 from engine.progress import Progress
@@ -195,6 +195,8 @@ def rebuild_heads(target: Repository, missing: Mapping[str, Collection[int]]) ->
     for config_id, head in newest.items():
         try:
             lost = target.read_head(config_id) is None
+        except WrongKey:
+            lost = False  # perhaps of keys that are newer than ours
         except Corrupt:
             lost = True
         if lost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Sequence
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,16 @@ class PackInfo(NamedTuple):
     directory: bytes
 
 
+class _Kept(threading.local):
+    """Memory for sealing and for opening again, kept by each thread."""
+
+    def __init__(self) -> None:
+        self.sealed, self.opened = bytearray(), bytearray()
+
+
+_kept = _Kept()
+
+
 class OpenPack:
     """A pack that is being written to a file of ours. Used by one thread at a time."""
 
@@ -65,7 +75,7 @@ class OpenPack:
             raise _unusable(self.path, error) from error
         self._hash = hashlib.sha256()
         self._entries: list[bytes] = []
-        self._sealed, self._opened, self._gathered = bytearray(), bytearray(), bytearray()
+        self._gathered = bytearray()
         self.size = 0
         self._write(self.header.raw)
 
@@ -77,10 +87,9 @@ class OpenPack:
     def append(self, id: bytes, type: int, codec: int, plain_length: int, payload: bytes | memoryview) -> int:
         """Seal a blob into the pack, having opened it again to prove that it can be. Returns its stored length."""
         bound = self.header.bound(self.size, type, codec, plain_length, id=id)
-        stored = self.header.cipher.seal_into(payload, bound, self._sealed)
-        with memoryview(self._sealed)[:stored] as sealed:
-            opened = self.header.cipher.open_into(sealed, bound, self._opened)
-            if opened != len(payload) or not self._opened.startswith(payload):
+        stored = self.header.cipher.seal_into(payload, bound, _kept.sealed)
+        with memoryview(_kept.sealed)[:stored] as sealed:
+            if not self.header.cipher.opens_as(sealed, bound, payload, _kept.opened):
                 raise Corrupt("A sealed blob did not open again.", hint="Check this machine's memory and processor.")
             self._entries.append(_ENTRY.pack(id, self.size, stored, plain_length, type, codec, 0))
             self._write(sealed)
@@ -154,11 +163,14 @@ def decode_directory(directory: bytes, name: str) -> list[Entry]:
     return entries
 
 
-def decode_bases(directory: bytes, entries: Sequence[Entry]) -> dict[bytes, tuple[bytes, int]]:
-    """For each difference its base's id and the length of its own full form, from a directory and its entries."""
-    start = _COUNT.size + len(entries) * ENTRY_BYTES
-    differences = [entry.id for entry in entries if entry.depth]
-    return dict(zip(differences, _BASE.iter_unpack(directory[start:]), strict=True))
+def bases_of(directory: bytes, name: str) -> list[tuple[bytes, bytes]]:
+    """Id and base's id of each difference in a directory. Raises Corrupt."""
+    if len(directory) == _COUNT.size + int.from_bytes(directory[: _COUNT.size], "little") * ENTRY_BYTES:
+        return []  # nothing follows the entries
+    entries = decode_directory(directory, name)
+    bases = _BASE.iter_unpack(directory[_COUNT.size + len(entries) * ENTRY_BYTES :])
+    differences = (entry.id for entry in entries if entry.depth)
+    return [(id, base) for id, (base, _) in zip(differences, bases, strict=True)]
 
 
 def open_blob(

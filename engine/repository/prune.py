@@ -89,12 +89,8 @@ def finish(
     was written have ended; who seems dead is fenced. Frees nothing when the mark is not there any more.
 
     Raises as `begin`."""
-    try:
-        own = mark.read(repository, mark_id)
-    except NotFound:
-        return Freed()
-    if clock() - own.started_at > rules.mark_expiry / 2:
-        mark.remove(repository, mark_id)  # others might take it for abandoned while we work
+    own = _still_ours(repository, mark_id, rules, clock())
+    if own is None:
         return Freed()
     if clock() < own.started_at + rules.grace:
         return Waiting(own.started_at + rules.grace, "readers that are at work may still need the old packs")
@@ -117,16 +113,12 @@ def prune_now(
     Raises Busy when a writer is at work, also as `begin`."""
     freed = Freed()
     for identity in (mark_id, None):
-        try:
-            own = (
-                mark.read(repository, identity)
-                if identity
-                else begin(repository, rules=rules, clock=clock, progress=progress, spool=spool)
-            )
-        except NotFound:
-            continue
+        if identity:
+            own = _still_ours(repository, identity, rules, clock())
+        else:
+            own = begin(repository, rules=rules, clock=clock, progress=progress, spool=spool)
         if own is None:
-            break
+            continue
         at_work = session.running(repository)
         if _wait_for(repository, own, at_work, rules, clock()):
             raise Busy(
@@ -144,6 +136,19 @@ def prune_now(
             freed.kept + result.kept,
         )
     return freed
+
+
+def _still_ours(repository: Repository, mark_id: bytes, rules: Rules, now: datetime) -> Mark | None:
+    """An own mark; None when it is gone, or so old that others might take it for abandoned while we work: then it is
+    given up."""
+    try:
+        own = mark.read(repository, mark_id)
+    except NotFound:
+        return None
+    if now - own.started_at > rules.mark_expiry / 2:
+        mark.remove(repository, mark_id)
+        return None
+    return own
 
 
 def _rewrite(

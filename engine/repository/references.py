@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from engine.model import content as contents
 from engine.model import tree
@@ -39,25 +39,25 @@ def _blobs_below(reader: BlobReader, ids: bytes, is_new: Callable[[bytes], bool]
             if not is_new(id):
                 continue
             yield id
-            for node in tree.decode(reader.read(id)):
-                if node.kind == tree.DIRECTORY and node.content:
-                    waiting.append(node.content)
-                elif node.kind == tree.FILE:
-                    yield from _blobs_in(reader, node.content, is_new)
+            for kind, content in tree.contents_of(reader.read(id)):
+                if kind == tree.DIRECTORY and content:
+                    waiting.append(content)
+                elif kind == tree.FILE:
+                    yield from _blobs_in(reader, content, is_new)
 
 
-def _blobs_in(reader: BlobReader, content: Content, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
+def _blobs_in(reader: BlobReader, content: Content, is_new: Callable[[bytes], bool]) -> Iterable[bytes]:
     if content is None:
-        return
+        return ()
     if content[0] == contents.BUNDLE:
-        yield content[1]
-        return
+        return (content[1],)
     if content[0] == contents.CHUNKS:
-        for chunk in contents.unpack_entries(content[1]):
-            yield chunk.id
-        return
-    for id in contents.split_ids(content[1]):
+        return contents.chunk_ids(content[1])
+    return _blobs_listed(reader, content[1], is_new)
+
+
+def _blobs_listed(reader: BlobReader, ids: bytes, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
+    for id in contents.split_ids(ids):
         if is_new(id):
             yield id
-            for chunk in contents.unpack_entries(reader.read(id)):
-                yield chunk.id
+            yield from contents.chunk_ids(reader.read(id))

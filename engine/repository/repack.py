@@ -103,8 +103,8 @@ def rewrite(
 ) -> Rewritten:
     """Put the given blobs of the given packs into new packs, publish an index of these, delete nothing.
 
-    The caller holds a session. Raises StorageError, Cancelled, Corrupt when a new pack does not come back as it was
-    written; what was written until then does no harm."""
+    Raises StorageError, Cancelled, Corrupt when a new pack does not come back as it was written; what was written
+    until then does no harm."""
     with scratch_folder(spool) as scratch, ExitStack() as cleanup:
         work = _Rewriting(repository, BlobReader(repository, table), scratch)
         cleanup.callback(work.abandon)

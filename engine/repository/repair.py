@@ -11,12 +11,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, RepositoryError
+from engine import crypto
+from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, RepositoryError, WrongKey
 from engine.keyring import Keyring
 from engine.model.manifest import Manifest
 from engine.progress import Progress
 from engine.repository import box, layout, mark
-from engine.repository.check import CheckReport, Damage
+from engine.repository.check import WRONG_KEY, CheckReport, Damage
 from engine.repository.copy import Copy
 from engine.repository.failover import FailoverReader, Spare
 from engine.repository.filling import Filler
@@ -69,6 +70,8 @@ def plan(report: CheckReport, sources: Sequence[Source], order: Order) -> list[t
 
 def _intention(damage: Damage, there: Mapping[str, str], order: Order) -> str:
     name = damage.object
+    if damage.kind == WRONG_KEY and not (name in there and name.startswith(layout.MANIFESTS)):
+        return "left as it is, if it is whole: other keys may open it"
     if name in there:
         return f"taken again from {there[name]}, if it is sound there"
     if name.startswith(layout.PACKS):
@@ -97,13 +100,14 @@ def repair(
 
     Raises Fenced, StorageError, Corrupt when a mark is damaged; what was done until then stays, and a second call goes
     on from there."""
-    bad = {layout.last_part(each.object) for each in report.errors if each.object.startswith(layout.PACKS)}
+    damaged = [each.object for each in report.errors if not _is_of_other_keys(each, target, sources)]
+    bad = {layout.last_part(each) for each in damaged if each.startswith(layout.PACKS)}
     with at_work(name, target, clock=clock, distrusted=bad) as copy:
         places = [Spare(each, partial(open_reader, source)) for each, source in sources]
         reader = FailoverReader(Spare(name, lambda: _salvaging_reader(target, bad)), places, lambda text: None)
         filler = Filler(copy, reader, spool=spool, progress=progress)
         try:
-            return _Repair(copy, sources, reader, filler, order, clock, progress).run(report, bad)
+            return _Repair(copy, sources, reader, filler, order, clock, progress).run(damaged, bad)
         finally:
             filler.abandon()
 
@@ -132,8 +136,7 @@ class _Repair:
         self._progress = progress
         self._done = Repaired()
 
-    def run(self, report: CheckReport, bad: Collection[bytes]) -> Repaired:
-        damaged = [each.object for each in report.errors]
+    def run(self, damaged: Collection[str], bad: Collection[bytes]) -> Repaired:
         self._progress.phase(f"repair {self._copy.name}")
         self._mend_keys(damaged)
         self._mend_index(damaged, bad)
@@ -169,7 +172,7 @@ class _Repair:
         sections = []
         for pack, size in self._target.list_packs().items():
             if pack not in known and pack not in bad:
-                with suppress(Corrupt, NotFound):
+                with suppress(Corrupt, WrongKey, NotFound):
                     sections.append(read_section(self._target, pack, size))
         if sections:
             self._target.write_index(sections)
@@ -282,6 +285,27 @@ def _is_ours(storage: Storage, keyring: Keyring, folder: str, kind: int) -> bool
         except (RepositoryError, NotFound):
             continue
     return False
+
+
+def _is_of_other_keys(damage: Damage, target: Repository, sources: Sequence[Source]) -> bool:
+    """Whether an object is whole but none of our keys opens it: it may be the good work of an installation whose keys
+    are newer than ours, unless it stands in the place of one that another destination has."""
+    if damage.kind != WRONG_KEY:
+        return False
+    name = damage.object
+    if name.startswith((layout.PACKS, layout.INDEX)):
+        return crypto.sha256(target.storage.get(name)) == layout.last_part(name)
+    if name.startswith(layout.MANIFESTS):
+        return not any(_opens(source, layout.last_part(name)) for _, source in sources)
+    return True
+
+
+def _opens(repository: Repository, identity: bytes) -> bool:
+    try:
+        repository.read_manifest(identity)
+    except (RepositoryError, NotFound):
+        return False
+    return True
 
 
 def set_aside(storage: Storage, name: str) -> str:

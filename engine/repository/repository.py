@@ -153,14 +153,6 @@ class Repository:
             raise Corrupt(f"{name} belongs to another configuration.", name=name)
         return Head(raw["configId"], raw["sequence"], raw["manifest"], raw["hash"], tuple(raw["missing"]))
 
-    def has_head(self, config_id: str) -> bool:
-        """Whether there is a head of this configuration, readable or not."""
-        try:
-            self.storage.stat(self._head_name(config_id))
-        except NotFound:
-            return False
-        return True
-
     def _head_name(self, config_id: str) -> str:
         return layout.head(crypto.keyed_hash(self.keyring.head_key, config_id.encode()))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 SEGMENT_BYTES = 8 << 20
-SEGMENTS = 5
+# One is filled while the workers are busy with one and have another before them; more only take memory.
+SEGMENTS = 3
 
 
 class Segment:

@@ -65,6 +65,11 @@ class IndexTable:
         places = self.places(id)
         return places[0] if places else None
 
+    def first(self, id: bytes) -> int | None:
+        """The place of that copy of a blob that was taken in first: the lowest one, whatever is added later."""
+        places = self._entries.find(id, most=1)
+        return places[0] if places else None
+
     def places(self, id: bytes) -> list[int]:
         """The places of all copies of a blob."""
         places = self._entries.find(id)
@@ -81,16 +86,19 @@ class IndexTable:
         return self._packs.holder(place)
 
     def __contains__(self, id: bytes) -> bool:
-        return bool(self._entries.find(id))
+        return bool(self._entries.find(id, most=1))
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def records(self) -> Iterator[tuple[int, Entry, int]]:
-        """Place, entry and number of the pack of every blob, pack by pack."""
-        for number in range(len(self._packs)):
-            for place in self._places_in(number):
-                yield place, self._entry(place), number
+    def records(self, start: int = 0) -> Iterator[tuple[int, Entry, int]]:
+        """Place, entry and number of the pack of every blob from the place `start` on, pack by pack."""
+        place = start
+        for number in range(self._packs.holder(start) if start else 0, len(self._packs)):
+            for part in self._entries.parts(place, self._places_in(number).stop):
+                for entry in map(Entry._make, _ENTRY.iter_unpack(part)):
+                    yield place, entry, number
+                    place += 1
 
     def of_pack(self, wanted: Pack) -> Iterator[Location]:
         """The blobs of one pack."""
@@ -142,7 +150,7 @@ class _Packs(Sequence[Pack]):
         self._records.settle()
 
     def number(self, name: bytes) -> int | None:
-        found = self._records.find(name)
+        found = self._records.find(name, most=1)
         return found[0] if found else None
 
     def start(self, number: int) -> int:
@@ -209,8 +217,10 @@ class _Records:
             slots[slot] = done
         self._slots, self._settled = slots, done
 
-    def find(self, key: bytes) -> list[int]:
-        """The numbers of the records with this key, in no order."""
+    def find(self, key: bytes, *, most: int = 0) -> list[int]:
+        """The numbers of the records with this key, lowest first since they got their slots in this order. `most`
+        spares looking for more: a blob has one copy as a rule, and to see that there is no other takes three times
+        as long as to find it."""
         slots, blocks, bits, mask, record = self._slots, self._blocks, self._bits, self._mask, self._size
         size, found = len(slots), list[int]()
         slot = int.from_bytes(key[:4], "little") * size >> 32
@@ -219,6 +229,8 @@ class _Records:
             # As `at`, but inline: a call would double the time of a look-up.
             if blocks[number >> bits].startswith(key, (number & mask) * record):
                 found.append(number)
+                if len(found) == most:
+                    break
             slot = slot + 1 if slot + 1 < size else 0
         return found
 
@@ -229,10 +241,15 @@ class _Records:
     def __len__(self) -> int:
         return self._count
 
+    def parts(self, number: int, end: int) -> Iterator[memoryview]:
+        """The records from `number` to before `end`, some at a time."""
+        while number < end:
+            block, start = self.at(number)
+            stop = min(len(block), start + (end - number) * self._size)
+            yield memoryview(block)[start:stop]
+            number += (stop - start) // self._size
+
     def _keys_from(self, number: int) -> Iterator[int]:
         """The hashed part of the keys of all records from `number` on."""
-        while number < self._count:
-            block, start = self.at(number)
-            end = min(len(block), start + (self._count - number) * self._size)
-            yield from (key for (key,) in self._keys.iter_unpack(memoryview(block)[start:end]))
-            number += (end - start) // self._size
+        for part in self.parts(number, self._count):
+            yield from (key for (key,) in self._keys.iter_unpack(part))

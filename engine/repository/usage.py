@@ -5,7 +5,7 @@ A number for each blob says who needs it: 4 bytes a blob, so that millions of bl
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import Corrupt, Missing, NotFound
@@ -22,9 +22,10 @@ from engine.repository.sections import load_sections
 from engine.repository.table import IndexTable
 
 # Who needs a blob: nobody; a restore point that stays; only points in the trash; only runs that were fenced; the first
-# one of those to be removed, the second …; more than one of these.
+# one of those to be removed, the second …; more than one of these. In the same way from LEAVING on: only those that an
+# estimate lets go out of the trash, or together with those to be removed.
 NOBODY, KEPT, TRASHED, FENCED, FIRST = 0, 1, 2, 3, 4
-SEVERAL = 0xFFFFFFFF
+SEVERAL, LEAVING, SEVERAL_LEAVING = 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF
 REWRITE_BYTES = 1 << 30
 
 Judge = Callable[[int], bool]
@@ -32,8 +33,8 @@ Judge = Callable[[int], bool]
 
 @dataclass(frozen=True)
 class Survey:
-    """All blobs with who needs them: `needed_by[place]`, of several copies at the first one's place, which `firsts`
-    names for the others. Packs that could not be read are not in the table."""
+    """All blobs with who needs them: `needed_by[place]`, of several copies at that of the one that was taken in first,
+    which `firsts` names for the others. Packs that could not be read are not in the table."""
 
     reader: BlobReader
     needed_by: array[int]
@@ -50,13 +51,12 @@ class Survey:
 
     def settle(self) -> None:
         """Take notice of packs that were added to the table."""
-        fresh = range(len(self.needed_by), len(self.table))
-        self.needed_by.extend([NOBODY] * len(fresh))
-        for place, entry, _ in self.table.records():
-            if place in fresh:
-                first = self.table.place(entry.id)
-                if first is not None and first != place:
-                    self.firsts[place] = first
+        known = len(self.needed_by)
+        self.needed_by.extend(array("I", [NOBODY]) * (len(self.table) - known))
+        for place, entry, _ in self.table.records(known):
+            first = self.table.first(entry.id)
+            if first is not None and first != place:
+                self.firsts[place] = first
 
 
 @dataclass(frozen=True)
@@ -75,29 +75,35 @@ class Weights:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of packs that are stored, that prune would free once the points are gone, and that are garbage already;
-    for each point to be removed the sealed bytes that no other point needs."""
+    """Bytes of packs that are stored, that prune would free once all the points are gone, that it would free if those
+    in the trash stayed, and that are garbage already; for each point that goes the sealed bytes that no other needs."""
 
     stored_bytes: int
     freed_bytes: int
+    freed_without_trash: int
     garbage_bytes: int
     by_point: dict[bytes, int]
 
 
-def survey(repository: Repository, *, removed: Sequence[bytes] = (), progress: Progress) -> Survey:
-    """Find out which restore points need which blobs, as if those in `removed` were about to go.
+def survey(
+    repository: Repository, *, removed: Sequence[bytes] = (), leaving: Sequence[bytes] = (), progress: Progress
+) -> Survey:
+    """Find out which restore points need which blobs, as if those in `removed`, and those in `leaving` which lie in the
+    trash, were about to go.
 
     Restore points are listed before packs, so that what they need is there; where another pruner replaced a pack
     meanwhile, everything is listed anew. Raises Corrupt, WrongKey when a restore point that stays, or one of its trees,
     cannot be read: then nothing may be deleted at all."""
+    going = dict(enumerate(removed, FIRST)) | dict(enumerate(leaving, LEAVING))
+    gone = frozenset(going.values())
     while True:
-        staying = [identity for identity in repository.manifest_ids() if identity not in removed]
+        staying = [identity for identity in repository.manifest_ids() if identity not in gone]
         table, bases = IndexTable(repository.keyring), list[tuple[bytes, bytes]]()
         table.load(_noting_bases(load_sections(repository, damage={}, absent=[]), bases))
         found = Survey(BlobReader(repository, table), array("I"), {})
         found.settle()
         try:
-            _note_all(found, staying, removed, progress)
+            _note_all(found, staying, going, progress)
         except Missing:
             if {pack.name for pack in table.packs()} <= repository.list_packs().keys():
                 raise
@@ -106,7 +112,7 @@ def survey(repository: Repository, *, removed: Sequence[bytes] = (), progress: P
             return found
 
 
-def _note_all(found: Survey, staying: Sequence[bytes], removed: Sequence[bytes], progress: Progress) -> None:
+def _note_all(found: Survey, staying: Sequence[bytes], going: Mapping[int, bytes], progress: Progress) -> None:
     repository = found.reader.repository
     trashed, fenced = repository.removed_ids(), repository.fenced_sessions()
     for identity in staying:
@@ -114,7 +120,7 @@ def _note_all(found: Survey, staying: Sequence[bytes], removed: Sequence[bytes],
         if manifest is not None:
             number = FENCED if manifest.session in fenced else TRASHED if identity in trashed else KEPT
             _note(found, manifest, number, progress)
-    for number, identity in enumerate(removed, FIRST):
+    for number, identity in going.items():
         try:
             manifest = _read(repository, identity)
             if manifest is not None:
@@ -139,7 +145,7 @@ def weigh(
         total[number] += 1
         need = found.need(place)
         if is_needed(need):
-            if need == TRASHED:
+            if need == TRASHED or need >= LEAVING:
                 waning.add(packs[number].name)
             live_bytes[number] += entry.stored
             live[number] += 1
@@ -168,29 +174,43 @@ def joined(one: int, other: int) -> int:
     """Who needs a blob that both need."""
     if not one or not other:
         return one or other
-    lower = min(one, other)
-    return lower if lower < FIRST or one == other else SEVERAL
+    lower, upper = min(one, other), max(one, other)
+    if lower < FIRST or lower == upper:
+        return lower
+    return SEVERAL if upper < LEAVING else SEVERAL_LEAVING
 
 
 def estimate(
-    repository: Repository, removed: Sequence[bytes], *, progress: Progress, rewrite_bytes: int = REWRITE_BYTES
+    repository: Repository,
+    removed: Sequence[bytes],
+    *,
+    leaving: Sequence[bytes] = (),
+    progress: Progress,
+    rewrite_bytes: int = REWRITE_BYTES,
 ) -> Estimate:
-    """What removing these restore points would free, once prune is done with it. Writes nothing.
+    """What removing these restore points, and letting those in `leaving` go out of the trash, would free once prune is
+    done with it. Writes nothing.
 
     Raises Corrupt, WrongKey when anything that stays cannot be read, StorageError."""
-    found = survey(repository, removed=removed, progress=progress)
+    found = survey(repository, removed=removed, leaving=leaving, progress=progress)
     marked = repository.marked_packs()
-    by_point = dict.fromkeys(removed, 0)
+    by_point = dict.fromkeys([*removed, *leaving], 0)
     for place, entry, _ in found.table.records():
         owner = found.needed_by[place]
         if FIRST <= owner < SEVERAL:
             by_point[removed[owner - FIRST]] += entry.stored
-    now = weigh(found, shunned=marked)
-    later = weigh(found, is_needed=_stays, shunned=marked)
+        elif LEAVING <= owner < SEVERAL_LEAVING:
+            by_point[leaving[owner - LEAVING]] += entry.stored
+
+    def freed(is_needed: Judge) -> int:
+        return _freed(found, weigh(found, is_needed=is_needed, shunned=marked), rewrite_bytes, is_needed)
+
+    later = freed(_stays)
     return Estimate(
-        stored_bytes=sum(usage.pack.size for usage in now.usages),
-        freed_bytes=_freed(found, later, rewrite_bytes, _stays),
-        garbage_bytes=_freed(found, now, rewrite_bytes, bool),
+        stored_bytes=sum(each.size for each in found.table.packs()),
+        freed_bytes=later,
+        freed_without_trash=freed(_stays_with_trash) if leaving else later,
+        garbage_bytes=freed(bool),
         by_point=by_point,
     )
 
@@ -220,6 +240,10 @@ def _stays(number: int) -> bool:
     return NOBODY < number < FIRST
 
 
+def _stays_with_trash(number: int) -> bool:
+    return _stays(number) or number >= LEAVING
+
+
 def _read(repository: Repository, identity: bytes) -> Manifest | None:
     try:
         return repository.read_manifest(identity).manifest
@@ -228,18 +252,25 @@ def _read(repository: Repository, identity: bytes) -> Manifest | None:
 
 
 def _note(found: Survey, manifest: Manifest, number: int, progress: Progress) -> None:
+    first, needed_by = found.table.first, found.needed_by
+
     def claim(id: bytes) -> bool:
-        place = found.table.place(id)
+        place = first(id)
         if place is None:
             return True  # of a tree: reading it says what is wrong
-        before = found.needed_by[place]
-        after = found.needed_by[place] = joined(before, number)
+        before = needed_by[place]
+        if before == number:
+            return False
+        after = needed_by[place] = joined(before, number)
         return before != after
 
     def is_new(id: bytes) -> bool:
-        progress.checkpoint()
-        return claim(id)
+        is_claimed = claim(id)
+        if is_claimed:
+            progress.checkpoint()
+        return is_claimed
 
+    progress.checkpoint()
     try:
         for id in new_blobs_of(found.reader, manifest, is_new):
             claim(id)
@@ -250,8 +281,7 @@ def _note(found: Survey, manifest: Manifest, number: int, progress: Progress) ->
 def _noting_bases(sections: Iterable[PackInfo], bases: list[tuple[bytes, bytes]]) -> Iterator[PackInfo]:
     """The sections; which blob is a difference to which is put into `bases`."""
     for info in sections:
-        entries = pack.decode_directory(info.directory, layout.pack(info.name))
-        bases.extend((id, base) for id, (base, _) in pack.decode_bases(info.directory, entries).items())
+        bases.extend(pack.bases_of(info.directory, layout.pack(info.name)))
         yield info
 
 
@@ -261,7 +291,7 @@ def _note_bases(found: Survey, bases: Sequence[tuple[bytes, bytes]]) -> None:
     while has_changed:
         has_changed = False
         for id, base in bases:
-            place, leaning = found.table.place(base), found.table.place(id)
+            place, leaning = found.table.first(base), found.table.first(id)
             if place is not None and leaning is not None:
                 after = joined(found.needed_by[place], found.needed_by[leaning])
                 has_changed |= after != found.needed_by[place]

@@ -56,6 +56,7 @@ class Leave(NamedTuple):
 
 
 Event = Enter | Found | Leave
+Known = Callable[[bytes, os.stat_result], bool]
 
 
 @dataclass
@@ -89,8 +90,11 @@ class FilesSource:
         """Raises SourceError when the folder cannot be read at all."""
         os.close(self._open_root())
 
-    def walk(self, progress: Progress) -> Iterator[Event]:
-        """The folder itself as Enter, all below it in the order of names, and its Leave. Raises SourceError."""
+    def walk(self, progress: Progress, *, known: Known | None = None) -> Iterator[Event]:
+        """The folder itself as Enter, all below it in the order of names, and its Leave. Raises SourceError.
+
+        `known` is asked about each entry that is no directory, by name and status; if it says yes, nothing more is told
+        of it. It belongs to the directory that was entered last and not left."""
         excluded = _compile(self.config)
         self._skipped = {identity for path in self._skip if (identity := _identity(path))}
         self._skipped_names = {
@@ -103,14 +107,19 @@ class FilesSource:
             levels[0].names = _names(descriptor)
             yield Enter(_with_attributes(_node(b"", status), levels[0], progress))
             while levels:
-                yield from self._step(levels, status.st_dev, excluded, progress)
+                yield from self._step(levels, status.st_dev, excluded, known, progress)
         finally:
             for level in levels:
                 if level.descriptor is not None:
                     os.close(level.descriptor)
 
     def _step(
-        self, levels: list[_Level], device: int, excluded: Callable[[str], bool] | None, progress: Progress
+        self,
+        levels: list[_Level],
+        device: int,
+        excluded: Callable[[str], bool] | None,
+        known: Known | None,
+        progress: Progress,
     ) -> Iterator[Event]:
         """The rest of the innermost directory, up to its next subdirectory."""
         level = levels[-1]
@@ -128,7 +137,8 @@ class FilesSource:
             if (status.st_dev, status.st_ino) in self._skipped or (level.identity, name) in self._skipped_names:
                 continue
             if not is_directory:
-                yield _found(name, status, level.descriptor, path)
+                if known is None or not known(name, status):
+                    yield _found(name, status, level.descriptor, path)
             elif (below := self._descend(levels, name, path, status, progress)) is not None:
                 yield Enter(_with_attributes(_node(name, status), below, progress))
                 if self.config.one_file_system and status.st_dev != device:

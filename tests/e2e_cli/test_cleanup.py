@@ -112,6 +112,7 @@ def test_what_has_to_be_confirmed_ends_with_5_and_says_how(shop: Shop) -> None:
         (["pin", "zzzz"], 10, "no restore point"),
         (["pin", "shop@latest", "--until", "2020-01-01"], 2, "future"),
         (["pin", "shop@latest", "--until", "soon"], 2, "--until"),
+        (["pin", "shop@latest", "--until", "9999-12-31"], 2, "--until"),
         (["pin", "shop@latest", "--reason", ""], 2, "reason"),
         (["unpin", "shop@latest"], 10, "not pinned"),
     ],

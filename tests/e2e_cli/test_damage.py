@@ -33,6 +33,16 @@ def test_a_new_backup_stores_again_what_is_damaged(cli: CommandLine, tmp_path: P
     assert "0 restore points" not in again.stdout
 
 
+def test_a_damaged_description_is_told_by_name(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "file").write_bytes(b"x")
+    cli("create", "--type", "files", env={"UPLOAD_DIR": str(tmp_path / "uploads")}, code=0)
+    with (cli.home / "backups" / "holdfast.json").open("ab") as file:
+        file.write(b"junk")
+    (found,) = cli("verify", "--json", code=6).json["errors"]
+    assert (found["object"], found["kind"], found["backups"]) == ("holdfast.json", "corrupt", [])
+
+
 def test_the_same_database_twice_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     import json
 

@@ -154,6 +154,7 @@ def test_the_recovery_kit(shop: Shop, tmp_path: Path) -> None:
     assert "56 letters" in told(shop.cli("key", "kit", "--confirm", input="AAAA\n", code=12))
     shop.cli("key", "kit", "--confirm", input="".join(code.split()) + "\n", code=0)
     assert shop.cli("doctor", code=0)
+    shop.cli("key", "kit", "--confirm", input=f"{code}\nnot read\n", code=0)  # in two lines, as on the page
     shop.cli("key", "kit", "--confirm", "-o", "x", code=2)
     shown = shop.cli("key", "kit", "--keep-code", input="".join(code.split()) + "\n", code=0).stdout
     assert CODE.findall(shown) == [code]

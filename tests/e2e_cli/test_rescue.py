@@ -137,6 +137,9 @@ def test_the_command_is_the_same_program(lost: Lost, tmp_path: Path) -> None:
     run = lost.shop.cli
     place = ("--repository", lost.nas, "--recovery-code", "-")
     assert "shop" in run("rescue", "list", *place, input=lost.code, code=0).stdout
+    groups = "".join(lost.code.split()).split("-")
+    two_lines = "-".join(groups[:7]) + "-\n" + "-".join(groups[7:]) + "\n"  # as on the page
+    assert "shop" in run("rescue", "list", *place, input=two_lines, code=0).stdout
     run("rescue", "restore", *place, "--to", tmp_path / "out", input=lost.code, code=0)
     assert snapshot(tmp_path / "out" / "shop" / str(lost.shop.uploads).lstrip("/")) == lost.uploads
     assert not run.home.exists()

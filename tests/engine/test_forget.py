@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from engine.errors import NotFound, RepositoryError
 from engine.repository import layout
 from engine.repository.forget import Tombstone, empty_trash, forget, read_tombstone, recall, tombstones, trash
+from tests.support.faults import FaultyStorage
 from tests.support.pruning import Pruning
 
 WEEK = timedelta(days=7)
@@ -80,6 +82,32 @@ def test_too_late_to_come_back(site: Pruning) -> None:
     with pytest.raises(NotFound):
         recall(site.repository, made.manifest)
     assert read_tombstone(site.repository, made.manifest) == made
+
+
+def test_brought_back_at_any_moment_it_is_there_or_was_told_to_be_gone(site: Pruning, tmp_path: Path) -> None:
+    """Whoever was told that the point came back still has it, however late that was."""
+    outcomes = set()
+    for at in itertools.count(1):
+        each = Pruning(tmp_path / f"copy{at}", site.rng, like=site)
+        made = remove(each, each.ids()[0])
+        late: list[NotFound] = []
+
+        def bring_back(each: Pruning = each, made: Tombstone = made, late: list[NotFound] = late) -> None:
+            try:
+                recall(each.repository, made.manifest)
+            except NotFound as error:
+                late.append(error)
+
+        storage = FaultyStorage(each.bench.storage(), bring_back, at=at)
+        gone = empty_trash(each.bench.open(storage), [made.manifest], delay=timedelta(), now=each.bench.clock())
+        if not storage.was_hit:
+            break
+        outcomes.add(bool(late))
+        assert bool(late) is bool(gone) is (made.manifest not in each.repository.manifest_ids())
+        assert bool(late) is (made.manifest in each.repository.removed_ids())
+        if not late:
+            each.assert_sound()
+    assert outcomes == {True, False}
 
 
 def test_a_damaged_point_can_be_removed(site: Pruning) -> None:

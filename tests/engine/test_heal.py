@@ -153,6 +153,25 @@ def test_what_is_lost_is_told_by_name_and_keeps_being_reported(fleet: Fleet, sou
     assert fleet.bench("two").check().errors == []
 
 
+def test_what_newer_keys_sealed_is_left_alone(fleet: Fleet, source: Path) -> None:
+    """A home that lags behind opens none of it, and must not set the good work of another one aside."""
+    lagging, fleet.keyring = fleet.keyring, fleet.keyring.with_new_epoch()
+    write_file(source / "third", random.Random(3), 700_000)
+    fleet.backup(source)
+    after, before = snapshot(source), files_below(fleet.bench("two").place, "")
+    newer, fleet.keyring = fleet.keyring, lagging
+    for others in ((), ("one",)):
+        done = mend(fleet, "two", *others)
+        assert (done.set_aside, done.made_anew, done.put_back) == ({}, [], [])
+        assert before.items() <= files_below(fleet.bench("two").place, "").items()
+    fleet.keyring = newer
+    bench = fleet.bench("two")
+    assert bench.check().errors == []
+    newest = max(bench.manifests(), key=lambda manifest: manifest.sequence)
+    bench.restore(newest, "newest")
+    assert snapshot(bench.folder / "newest" / str(source).lstrip("/")) == after
+
+
 def test_files_of_another_host_are_not_read(fleet: Fleet) -> None:
     flip(packs(fleet, "two")[0])
     assert mend(fleet, "two", host="another").read_again == set()

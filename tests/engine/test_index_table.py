@@ -65,10 +65,12 @@ def test_it_finds_what_a_dictionary_finds(
         first = made.find(id)
         assert first is not None
         assert first.entry.depth == min(copies)[0]
+        assert made.first(id) == min(made.places(id))
     assert bytes(32) not in expected or bytes(32) in made
     assert b"\x07" * 32 not in made
     assert made.find(b"\x07" * 32) is None
     assert made.place(b"\x07" * 32) is None
+    assert made.first(b"\x07" * 32) is None
 
 
 def test_places_are_numbers_that_stay(seed: int) -> None:
@@ -82,6 +84,8 @@ def test_places_are_numbers_that_stay(seed: int) -> None:
     assert [(place, entry.id, number) for place, entry, number in made.records()] == [
         (n, id, n // 50) for n, id in enumerate(ids)
     ]
+    for start in (1, 49, 50, 499, 500):
+        assert [place for place, _, _ in made.records(start)] == list(range(start, 500))
     for number, known in enumerate(made.packs()):
         assert made.places_of_pack(known.name) == range(number * 50, number * 50 + 50)
         assert [each.entry.id for each in made.of_pack(known)] == ids[number * 50 : number * 50 + 50]

@@ -58,6 +58,11 @@ def test_no_program_at_all_says_what_to_install(installed: Path) -> None:
     assert "Install the client programs of PostgreSQL 18" in caught.value.hint
 
 
+def test_folders_that_cannot_be_looked_into_are_passed_over(installed: Path) -> None:
+    in_path = of_version(installed / "path", "18.2")
+    assert find_dumper(V18, pg_bin=None, path=f"/{'x' * 5000}:{in_path}").folder == in_path
+
+
 def test_a_chosen_folder_is_the_only_one(installed: Path) -> None:
     of_version(installed / "lib/18/bin", "18.2")
     chosen = of_version(installed / "mine", "16.1")

@@ -17,9 +17,22 @@ from engine.repository.forget import empty_trash, forget
 from engine.repository.prune import Freed, Rules, Waiting
 from engine.repository.session import Session
 from engine.repository.usage import estimate
+from engine.storage.local import LocalStorage
 from tests.support.pruning import Pruning, stored_bytes
 
 DAY = timedelta(days=1)
+
+
+class NotingStorage(LocalStorage):
+    """Keeps the names of what was deleted, in order."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.deleted: list[str] = []
+
+    def delete(self, name: str) -> None:
+        super().delete(name)
+        self.deleted.append(name)
 
 
 @pytest.fixture
@@ -53,6 +66,21 @@ def test_two_phases_free_what_nothing_needs(site: Pruning) -> None:
     assert site.finish(own.id) == Freed()
     site.assert_sound()
     site.assert_nothing_superfluous()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_mark_that_others_may_soon_take_for_abandoned_is_given_up(site: Pruning, *, at_once: bool) -> None:
+    site.remove(1)
+    own = site.begin()
+    assert own is not None
+    site.bench.clock.now += Rules.mark_expiry / 2 + DAY
+    storage = NotingStorage(site.bench.place)
+    freed = site.prune_now(storage, mark_id=own.id) if at_once else site.finish(own.id, storage)
+    assert isinstance(freed, Freed)
+    assert storage.deleted[0] == layout.mark(own.id)
+    assert (freed.packs > 0) is at_once
+    assert not list(site.bench.storage().list(layout.MARKS))
+    site.assert_sound()
 
 
 def test_nothing_superfluous_is_no_mark(site: Pruning) -> None:
@@ -99,6 +127,22 @@ def test_the_estimate_is_what_is_freed(site: Pruning) -> None:
     assert freed.bytes == told.freed_bytes
     assert stored_bytes(site.bench.place) == told.stored_bytes - told.freed_bytes
     site.assert_sound()
+
+
+def test_the_estimate_tells_the_trash_from_what_goes_now(site: Pruning) -> None:
+    site.backup()  # shares the files with the point before it
+    first, second, third, last = site.ids()
+    alone = estimate(site.repository, [third, last], progress=Silent())
+    whole = estimate(site.repository, [first, third, last], progress=Silent())
+    forget(site.repository, first, reason="test", now=site.bench.clock())
+    forget(site.repository, second, reason="test", now=site.bench.clock())
+    told = estimate(site.repository, [third, last], leaving=[first], progress=Silent())
+    assert (told.freed_bytes, told.by_point) == (whole.freed_bytes, whole.by_point)
+    assert 0 < told.freed_without_trash == alone.freed_bytes < told.freed_bytes
+    everything = estimate(site.repository, [third, last], leaving=[second, first], progress=Silent())
+    assert everything.freed_bytes == everything.stored_bytes
+    assert everything.freed_without_trash == alone.freed_bytes
+    assert 0 < everything.by_point[second] < 500_000  # what the later two need as well is nobody's own
 
 
 def test_estimating_writes_nothing(site: Pruning) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -116,6 +117,23 @@ def test_holds_keep_until_they_end() -> None:
     assert not found[b"x" * 16].keep
     assert found[b"y" * 16].reasons == ("held until 2026-12-23: lawsuit",)
     assert found[b"z" * 16].reasons == ("held: pinned",)
+
+
+def test_backups_of_a_part_push_out_nothing_that_they_do_not_hold() -> None:
+    whole = [replace(point, parts=frozenset({"databases", "files"})) for point in daily(10, hour=2)]
+    files = [
+        Point(b"f" + point.id[1:], point.made_at + timedelta(hours=8), is_verified=True, parts=frozenset({"files"}))
+        for point in whole
+    ]
+    decisions = plan_retention([*whole, *files], Policy(daily=4), UTC, now=NOW)
+    assert kept(decisions) == {point.id for point in [*whole[:4], *files[:4]]}
+    reasons = {decision.point.id: decision.reasons for decision in decisions}
+    assert (reasons[whole[3].id], reasons[files[3].id]) == (("daily 4 of the databases",), ("daily 4 of the files",))
+    assert reasons[files[0].id] == ("daily 1 of the files", "the last verified restore point of the files")
+    brakes = plan_retention([*whole, *files], Policy(), UTC, now=NOW)
+    assert kept(brakes) == {point.id for point in [*whole[:3], *files[:2]]}
+    assert len(kept(plan_retention(whole, Policy(daily=4), UTC, now=NOW))) == 4
+    assert len(kept(plan_retention([whole[0], *files[5:]], Policy(daily=4), UTC, now=NOW))) == 4
 
 
 def test_large_removals_want_a_word() -> None:

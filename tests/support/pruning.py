@@ -104,9 +104,9 @@ class Pruning:
         opened = self.bench.open(storage)
         return finish(opened, mark_id, rules=self.rules, clock=self.bench.clock, progress=Silent())
 
-    def prune_now(self, storage: Storage | None = None) -> Freed:
-        opened, spool = self.bench.open(storage), self.folder / "spool"
-        freed = prune_now(opened, rules=self.rules, clock=self.bench.clock, progress=Silent(), spool=spool)
+    def prune_now(self, storage: Storage | None = None, *, mark_id: bytes | None = None) -> Freed:
+        opened, spool, clock = self.bench.open(storage), self.folder / "spool", self.bench.clock
+        freed = prune_now(opened, rules=self.rules, clock=clock, progress=Silent(), spool=spool, mark_id=mark_id)
         assert isinstance(freed, Freed)
         return freed
 

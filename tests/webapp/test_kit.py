@@ -119,6 +119,20 @@ def test_a_kit_replaces_the_code_when_its_page_is_safe(home: Path, installation:
         kit.make(installation, present_code=code, tell=silent)
 
 
+def test_a_code_that_only_a_destination_still_has_ends_with_the_next_kit(
+    home: Path, installation: Installation, code: str
+) -> None:
+    (left,) = (path for path in (home / "two").glob("keys/*") if b"recovery-code" in path.read_bytes())
+    data = left.read_bytes()
+    kit.make(installation, present_code=None, tell=silent)
+    assert service.settle(installation) == {}
+    left.write_bytes(data)  # as where it was attached again after that
+    assert opens(home / "two", keys.read_recovery_code(code), keys.RECOVERY_CODE) == 1
+    kit.make(installation, present_code=None, tell=silent)
+    assert service.settle(installation) == {}
+    assert opens(home / "two", keys.read_recovery_code(code), keys.RECOVERY_CODE) == 0
+
+
 def test_a_code_that_was_typed_back_is_remembered_until_it_changes(installation: Installation, code: str) -> None:
     settings = installation.settings
     assert not keyrings.is_code_confirmed(settings)

@@ -171,5 +171,6 @@ def _lacking(installation: Installation, configuration: Configuration, cwd: Path
             is_known = False
         if not is_known:
             named = plan.ref or json.dumps(dict(plan.typed), ensure_ascii=False)
-            notes.append(f"{plan.pointer} is not attached: {named}. The next run would start a new repository there.")
+            then = "No run begins before that." if plan.ref else "Else the next run starts a new repository there."
+            notes.append(f"{plan.pointer} is not attached: {named}. Attach it by `destination attach`. {then}")
     return notes

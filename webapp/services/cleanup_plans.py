@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from engine.repository.usage import Estimate, estimate
-
 from engine.errors import Cancelled, Corrupt, EngineError, RetentionRefused
 from engine.keyring import Keyring
 from engine.model.retention import require_moderation
 from engine.progress import Progress
 from engine.repository.repository import Repository
+from engine.repository.usage import Estimate, estimate
 from webapp.errors import ServiceError
 from webapp.installation import Installation
 from webapp.models import BackupCopy, Configuration, Destination
@@ -144,10 +143,9 @@ def _weighed(
     """With the bytes, and with what they make questionable."""
     going = [verdict.decision.point.id for part in parts for verdict in part.going]
     waiting = [records.identity(copy.backup) for part in parts for copy in part.trash]
-    whole = estimate(repository, [*going, *waiting], progress=progress)
+    whole = estimate(repository, going, leaving=waiting, progress=progress)
     # What went into the trash before was agreed to then: only what goes now is held against the brake.
-    now = whole if not waiting or not going else estimate(repository, going, progress=progress)
-    freed = max(0, now.freed_bytes - now.garbage_bytes)
+    freed = max(0, whole.freed_without_trash - whole.garbage_bytes)
     asked = [
         Part(part.configuration, part.rules, part.verdicts, part.trash, _questions(part, order, freed, whole))
         for part in parts

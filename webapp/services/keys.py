@@ -102,17 +102,19 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
 
 
 def replace_code(installation: Installation, *, tell: Tell) -> str:
-    """A new recovery code. The one before works until `settle`, which is to be called when the new one was shown.
+    """A new recovery code. All others, also those that lie at a destination alone (it was attached again after the code
+    had changed), work until `settle`, which is to be called when the new one was shown.
 
     What somebody with the old code and an old copy of its slot can read stays readable to them: only `rotate` seals
     new data with other keys. Raises NotFound, WrongKey, KeyMissing."""
     settings = installation.settings
     _require_keyring(installation)
     code = keys.new_recovery_code()
+    elsewhere = {f"keys/{each.slot}" for each in slots(installation)[0] if each.kind == keys.RECOVERY_CODE}
     with keyrings.locked(settings):
         keyring = _newest(installation, None, tell)
-        slots = keyrings.readable(keyrings.local_slots(settings))
-        old = [keyrings.slot_name(slot) for slot in slots if slot.kind == keys.RECOVERY_CODE]
+        ours = keyrings.readable(keyrings.local_slots(settings))
+        old = elsewhere | {keyrings.slot_name(slot) for slot in ours if slot.kind == keys.RECOVERY_CODE}
         new = keys.wrap(keyring, keys.RECOVERY_CODE, keys.read_recovery_code(code))
         keyrings.install(settings, [new], retire=old)
     return code
@@ -157,7 +159,11 @@ def _reach_all(installation: Installation, keyring: Keyring) -> tuple[list[tuple
     for destination in _in_use(installation):
         try:
             repository = repositories.open_repository(installation, destination, keyring)
-            keyrings.place(installation.settings, repository, always=True)
+            try:
+                keyrings.place(installation.settings, repository, always=True)
+            except BaseException:
+                repository.storage.close()
+                raise
             reached.append((destination.name, repository))
         except (EngineError, ServiceError) as error:
             waiting[destination.name] = str(error)

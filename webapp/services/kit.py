@@ -23,7 +23,7 @@ _INSTRUCTIONS = (
     "Take any Linux machine with Python 3.11 or newer, and this page. Nothing of the old machine is needed.",
     "Reach one of the destinations above: mount the disk, or have the keys of the bucket at hand.",
     "With Holdfast: backup-cli destination attach NAME --path FOLDER --recovery-code -",
-    "Then backup-cli list, and backup-cli restore --backup ID --to NEW-FOLDER. That is all.",
+    "Then backup-cli list, and restore --backup ID, --to NEW-FOLDER for files, --to postgresql://… for databases.",
     "Without: copy the rescue program above to rescue.py; sha256sum rescue.py must print the hash on this page.",
     "python3 -m pip install cryptography zstandard (and boto3 for a bucket)",
     "python3 rescue.py restore --repository FOLDER --recovery-code - --to NEW-FOLDER",

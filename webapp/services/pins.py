@@ -4,6 +4,7 @@ One that lies in the trash is brought back from there. Holds are known to this i
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -87,7 +88,8 @@ def bring_back(installation: Installation, backup: Backup, *, tell: Tell) -> tup
     for destination in in_trash:
         try:
             repository = repositories.open_repository(installation, destination, keyring)
-            recall(repository, records.identity(backup))
+            with closing(repository.storage):
+                recall(repository, records.identity(backup))
         except (EngineError, ServiceError) as error:
             tell(f"Warning: {backup.public_id} could not be taken out of the trash at {destination.name}: {error}")
             continue

@@ -137,6 +137,7 @@ def _point(backup: Backup, destination: Destination, zone: ZoneInfo) -> Point:
         is_good=is_good,
         is_verified=is_good and copy.verified_at is not None,
         holds=() if hold is None else (Hold(hold.reason, until),),
+        parts=frozenset({"databases"} if backup.databases else ()) | frozenset({"files"} if backup.paths else ()),
     )
 
 

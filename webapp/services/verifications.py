@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from engine.errors import EngineError, NotARepository, WrongKey
+from engine.errors import Corrupt, EngineError, NotARepository, WrongKey
 from engine.progress import Progress
 from engine.repository import layout
 from engine.repository.check import CORRUPT, TRUNCATED, WRONG_KEY, CheckReport, check
@@ -33,6 +33,8 @@ _BAD_PACKS = (CORRUPT, TRUNCATED, WRONG_KEY)
 _GONE = (DELETED, ROLLED_BACK)
 # Words about the history of a destination: they say nothing of the bytes of a restore point that is there.
 _HISTORY = (*_GONE, UNEXPECTED)
+# What keeps a destination from being looked at at all.
+_KINDS: Mapping[type[Exception], str] = {NotARepository: MISSING, WrongKey: WRONG_KEY}
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def verify(installation: Installation, order: Order, *, progress: Progress, tell
                 repository = repositories.open_repository(installation, destination, keyring)
                 with closing(repository.storage):
                     _look_at(installation, look, repository, backups, order.read_percent, watch)
-            except (NotARepository, WrongKey) as error:
+            except (NotARepository, WrongKey, Corrupt) as error:
                 look.failure = error
-                look.add(layout.DESCRIPTION, WRONG_KEY if isinstance(error, WrongKey) else MISSING, str(error), ())
+                name = error.name if isinstance(error, Corrupt) else layout.DESCRIPTION
+                look.add(name, _KINDS.get(type(error), CORRUPT), str(error), ())
             except (EngineError, ServiceError) as error:
                 look.failure = error
                 if len(destinations) > 1:
@@ -253,8 +256,8 @@ def _ended(looks: list[_Look]) -> Ended:
         error=Difference(
             f"Damage was found: {len(errors)} objects, {hit} restore points are hit.",
             hint=(
-                "The restore points that are not named are sound. Keep the destination as it is and run a new backup, "
-                "which stores again what is damaged."
+                "The restore points that are not named are sound. `backup-cli destination sync --repair` makes good "
+                "what another destination or the source still has."
                 if hit
                 else "No restore point needs what is damaged: everything restores."
             ),
