@@ -262,7 +262,7 @@ def _describe(keyring: Keyring, identity: bytes, program: str) -> bytes:
 def _require_empty(storage: Storage) -> None:
     """Only what an interrupted creation leaves may be there."""
     for item in storage.list(""):
-        if not item.name.startswith((layout.KEYS, "tmp/")):
+        if not item.name.startswith((layout.KEYS, "tmp/")) and item.name != layout.RESERVE:
             raise AlreadyExists(
                 f"{storage.describe()} is not empty and holds no repository of ours ({item.name}).",
                 hint="Choose an empty folder.",

@@ -35,7 +35,7 @@ def test_a_folder_and_a_bucket_hold_the_same(shop: Shop, store: Store) -> None:
     ]
     shutil.rmtree(shop.repository)
     target = shop.cli.folder / "out"
-    run("restore", "--backup", made["backupId"], "--to", target, "--verify", code=0)
+    run("restore", "--backup", made["backupId"], "--to", target, "--verify", code=3)  # and a word about what is gone
     assert snapshot(target.joinpath(*shop.uploads.parts[1:])) == snapshot(shop.uploads)
     # moto compares no checksums, which is a warning.
     assert run("destination", "test", f"s3://{store.bucket}/shop", "--json", code=3).json["usable"] is True

@@ -87,7 +87,8 @@ def start_moto() -> Iterator[Store]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        store = Store("moto", f"http://{host}:{port}")
+        # All servers of one process share what they keep: a bucket of its own keeps tests apart.
+        store = Store("moto", f"http://{host}:{port}", bucket=f"{BUCKET}-{port}")
         store.make_buckets()
         yield store
     finally:
