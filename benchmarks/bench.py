@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     amount = QUICK if options.quick else Amount()
     peers, versions = installed_peers()
     _say_who_is_missing(peers)
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=options.work) as place:
         free = shutil.disk_usage(place).free
         needed = amount.needed_bytes(options.only)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.command import CommandLine
 from tests.webapp.points import Shop
@@ -19,7 +20,7 @@ from tests.webapp.support import document
 from webapp.clock import utc_now
 from webapp.errors import SettingsInvalid, Unavailable
 from webapp.installation import Installation, open_installation
-from webapp.models.backup import DAMAGED
+from webapp.models.backup import DAMAGED, Backup
 from webapp.services import configurations, doctor, records, restore_points, runs
 from webapp.services.doctor import Finding
 from webapp.services.runs import NewRun, Outcome
@@ -234,6 +235,16 @@ def test_copies_that_are_damaged(installation: Installation) -> None:
     records.set_states(installation, place.destination, {identity: DAMAGED})
     assert bad(examine(installation)) == [
         ("error", "destination backups", "1 of its restore points are damaged."),
+        ("error", "backups of shop", "Not one of the 1 restore points is whole."),
+    ]
+
+
+def test_a_run_of_one_part_alone_makes_nothing_whole(installation: Installation) -> None:
+    stored = configurations.find(installation, "shop").document
+    configurations.store(installation, {**stored, "type": "full"})
+    with installation.database.transaction() as session:
+        session.execute(update(Backup).values(type="files"))
+    assert bad(examine(installation)) == [
         ("error", "backups of shop", "Not one of the 1 restore points is whole."),
     ]
 

@@ -38,6 +38,8 @@ LEVELS = (OK, WARNING, ERROR)
 LOW_BYTES = 1 << 30
 SPOOL = "spool"
 _GIB = 1 << 30
+# The types that hold databases and folders, as far as a configuration has both.
+_OF_BOTH = ("full", "incremental", "differential")
 _VERIFY = "`backup-cli verify --all` says what is hit; the next backup stores again what is missing."
 _LEFTOVER = re.compile(r"\.(keys|backup\.key)\.[0-9a-f]{16}")
 _LEFTOVER_AGE = timedelta(hours=1)
@@ -258,7 +260,9 @@ def _backups(installation: Installation, configuration: Configuration, series: S
         level = WARNING if configuration.enabled else OK
         yield Finding(name, level, "There is no restore point.", again)
         return
-    usable = records.newest(installation, configuration.id, usable=True)
+    # A single run of the databases, or of the folders alone, protects only its part.
+    types = _OF_BOTH if configuration.type in _OF_BOTH else None
+    usable = records.newest(installation, configuration.id, types=types, usable=True)
     if usable is None:
         said = f"Not one of the {series.count} restore points is whole."
         yield Finding(name, ERROR, said, again)
