@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import data, postgres, report
+from benchmarks import data, postgres, prune, report, years
 from benchmarks.measure import CommandFailed
 from benchmarks.rounds import FIRST, PHASES, RECHECK, Maker, Samples, run_rounds
 from benchmarks.subjects import Folder, Subject
@@ -22,7 +22,9 @@ from benchmarks.tools import PEERS, Holdfast, PgDump, installed_peers
 from webapp.version import VERSION
 
 SUBJECTS = tuple(report.TITLES)
-USUAL = tuple(name for name in SUBJECTS if name != report.MILLION)  # which takes an hour
+# What no other tool is measured at: they print tables of their own.
+ALONE: dict[str, Callable[[Sequence[str]], int]] = {"prune": prune.main, "years": years.main}
+USUAL = tuple(name for name in (*SUBJECTS, *ALONE) if name != report.MILLION)  # which takes an hour
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ QUICK = Amount(uploads=150_000_000, files=6_000, tiny_files=50_000, rows=100_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what is asked and prints the tables. Exit code 1 when a tool failed, 2 for a wrong call."""
     options = _parse(arguments)
+    alone = [ALONE[name] for name in options.only if name in ALONE]
+    options.only = [name for name in options.only if name in SUBJECTS]
+    code = _compare(options) if options.only else 0
+    place = ["--work", str(options.work)] if options.work else []
+    return code or max((measure(place) for measure in alone), default=0)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Ours beside the others; the exit code."""
     amount = QUICK if options.quick else Amount()
     peers, versions = installed_peers()
     _say_who_is_missing(peers)
@@ -121,9 +132,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, to see that everything works")
     parser.add_argument(
-        "--only", type=_names, default=USUAL, metavar="NAMES", help=f"of {','.join(SUBJECTS)}, divided by commas"
+        "--only",
+        type=_names,
+        default=USUAL,
+        metavar="NAMES",
+        help=f"of {','.join((*SUBJECTS, *ALONE))}, divided by commas",
     )
-    parser.add_argument("--full", dest="only", action="store_const", const=SUBJECTS, help="a million files, too")
+    parser.add_argument(
+        "--full", dest="only", action="store_const", const=(*SUBJECTS, *ALONE), help="a million files, too"
+    )
     parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="how often (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all samples; the tables go beside it as .md")
     parser.add_argument(
@@ -134,8 +151,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in SUBJECTS]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is not one of {', '.join(SUBJECTS)}")
+    if unknown := [name for name in names if name not in (*SUBJECTS, *ALONE)]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is not one of {', '.join((*SUBJECTS, *ALONE))}")
     return names
 
 
