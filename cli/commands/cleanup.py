@@ -44,6 +44,8 @@ def command(door: Door, config_id: str | None, dry_run: bool, now: bool, confirm
         _print_plan(plan)
     if dry_run:
         return _tell_dry_run(door, plan)
+    for name in sorted(set(confirmed) - set(plan.questions)):
+        door.tell(f"--confirm {output.visible(name)}: there was nothing to confirm for it.")
     agreed = _agreed(plan, confirmed)
     with working(door) as progress:
         finished = cleanup.apply(installation, plan, confirmed=agreed, progress=progress, tell=progress.say)

@@ -105,6 +105,7 @@ def kit(door: Door, format_: str | None, path: Path | None, keep_code: bool, con
         keyrings.confirm_code(door.settings, typed or "")
         door.tell("The recovery code is right.")
         return exits.DONE
+    path = None if path == Path("-") else path
     if path is not None:
         kits.require_new(path)
     made = kits.make(door.installation, present_code=typed, tell=door.tell)

@@ -93,7 +93,9 @@ def test_what_has_to_be_confirmed_ends_with_5_and_says_how(shop: Shop) -> None:
     outcome = shop.cli("cleanup", code=5)
     assert "4 of 7 restore points" in told(outcome)
     assert "--confirm shop" in outcome.stderr
-    assert shop.cli("cleanup", "--json", "--confirm", "other", code=5).json["status"] == "warning"
+    unasked = shop.cli("cleanup", "--json", "--confirm", "other", code=5)
+    assert unasked.json["status"] == "warning"
+    assert "--confirm other: there was nothing to confirm for it." in unasked.stderr
     assert {point["backupId"] for point in shop.points()} == before
     assert "trash" not in shop.cli("list", code=0).stdout
     done = shop.cli("cleanup", "--now", "--confirm", "shop", "--json", code=0).json["destinations"][0]
