@@ -12,7 +12,18 @@ import pytest
 
 from tests.faults.test_backup_faults import State, assert_sound
 from tests.support.repositories import Bench
-from tests.support.tracing import CALLS, FAILED, MAIN, SUCCEEDED, UPLOAD, Fault, Pausing, count_calls, run_with
+from tests.support.tracing import (
+    CALLS,
+    FAILED,
+    MAIN,
+    SUCCEEDED,
+    UPLOAD,
+    Fault,
+    Pausing,
+    count_calls,
+    make_pack_folders,
+    run_with,
+)
 from tests.support.trees import make_tree, snapshot, write_file
 
 KILL, EIO, ENOSPC = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
@@ -29,6 +40,7 @@ def prepared(tmp_path: Path, seed: int) -> tuple[Bench, Path, State]:
     bench.create()
     make_tree(source, rng, files=5)
     bench.backup(source)
+    make_pack_folders(bench.place)
     before = snapshot(source)
     write_file(source / "new", rng, 300_000)
     return bench, source, before
@@ -43,6 +55,12 @@ def copies(bench: Bench, folder: Path) -> Iterator[Bench]:
         made.folder.mkdir()
         shutil.copytree(bench.place, made.place)
         yield made
+
+
+def remove_empty_folders(folder: Path) -> None:
+    for path in folder.iterdir():
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 def backing_up(bench: Bench, source: Path) -> Callable[[Pausing], object]:
@@ -67,9 +85,12 @@ def test_every_system_call_may_fail(prepared: tuple[Bench, Path, State], tmp_pat
         copy = next(places)
         counts |= count_calls(backing_up(copy, source), thread, copy.folder / "trace")
     assert {thread for thread, _ in counts} == {MAIN, UPLOAD}
-    faults = plan(counts)
+    new_folders = [Fault(UPLOAD, "mkdir", 1, answer) for answer in ANSWERS["mkdir"]]
+    faults = [*plan(counts), *new_folders]
     for fault in faults:
         copy = next(places)
+        if fault in new_folders:
+            remove_empty_folders(copy.place / "packs")
         status = run_with(fault, backing_up(copy, source), copy.folder / "trace", lambda: None)
         assert status in ((-9,) if fault.answer == KILL else (SUCCEEDED, FAILED)), fault
         is_lossy = fault.answer == LOST_BYTE

@@ -71,6 +71,12 @@ def record(action: Callable[[Pausing], object], thread: str, log: Path) -> list[
     return log.read_text().splitlines()
 
 
+def make_pack_folders(place: Path) -> None:
+    """All 256 folders of packs: every run then makes the same calls, whatever the names of its packs."""
+    for number in range(256):
+        (place / "packs" / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+
+
 def _injection(fault: Fault) -> list[str]:
     return ["-e", f"inject={fault.call}:{fault.answer}:when={fault.number}"]
 
