@@ -13,6 +13,7 @@ from engine import crypto, keyring
 from engine.progress import Silent
 from engine.repository import layout
 from engine.repository.check import check
+from engine.repository.pack import decode_directory
 from engine.repository.repair import Order, Repaired, plan, repair
 from engine.storage.base import Storage
 from tests.engine.test_destinations import Fleet, assert_restores_all, files_below
@@ -180,10 +181,16 @@ def test_files_of_another_host_are_not_read(fleet: Fleet) -> None:
 
 def test_damage_at_both_is_healed_from_both(fleet: Fleet, source: Path, states: list[Any]) -> None:
     """The same pack is damaged at both places, in other blobs: together they still have everything."""
-    for name, share in (("one", 0.25), ("two", 0.75)):
-        path = packs(fleet, name)[0]
+    one = fleet.open("one")
+    listed = [info for name in one.index_names() for info in one.read_index(name)]
+    blobs, name = max(
+        ((decode_directory(info.directory, ""), info.name.hex()) for info in listed), key=lambda each: len(each[0])
+    )
+    assert len(blobs) > 1
+    for place, blob in (("one", blobs[0]), ("two", blobs[-1])):
+        (path,) = (fleet.bench(place).place / "packs").rglob(name)
         data = bytearray(path.read_bytes())
-        data[int(len(data) * share)] ^= 1
+        data[blob.position + blob.stored // 2] ^= 1
         path.write_bytes(data)
     for path in source.rglob("*"):
         if path.is_file() and not path.is_symlink():
