@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import data, postgres, prune, report, years
+from benchmarks import data, differences, postgres, prune, report, years
 from benchmarks.measure import CommandFailed
 from benchmarks.rounds import FIRST, PHASES, RECHECK, Maker, Samples, run_rounds
 from benchmarks.subjects import Folder, Subject
@@ -23,7 +23,12 @@ from webapp.version import VERSION
 
 SUBJECTS = tuple(report.TITLES)
 # What no other tool is measured at: they print tables of their own.
-ALONE: dict[str, Callable[[Sequence[str]], int]] = {"prune": prune.main, "years": years.main}
+ALONE: dict[str, Callable[[Sequence[str]], int]] = {
+    "prune": prune.main,
+    "years": years.main,
+    "differences": differences.main,
+}
+HAVE_TENTHS = ("differences",)
 USUAL = tuple(name for name in (*SUBJECTS, *ALONE) if name != report.MILLION)  # which takes an hour
 
 
@@ -54,11 +59,12 @@ QUICK = Amount(uploads=150_000_000, files=6_000, tiny_files=50_000, rows=100_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what is asked and prints the tables. Exit code 1 when a tool failed, 2 for a wrong call."""
     options = _parse(arguments)
-    alone = [ALONE[name] for name in options.only if name in ALONE]
+    alone = [name for name in options.only if name in ALONE]
     options.only = [name for name in options.only if name in SUBJECTS]
     code = _compare(options) if options.only else 0
     place = ["--work", str(options.work)] if options.work else []
-    return code or max((measure(place) for measure in alone), default=0)
+    codes = [ALONE[name]([*place, *(["--quick"] if options.quick and name in HAVE_TENTHS else [])]) for name in alone]
+    return max([code, *codes])
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -50,6 +50,13 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
+def code_of(state: str, cause: str | None) -> int:
+    """The exit code of a run that another process carried out, from its state and the name of the error's class."""
+    if state == "failed":
+        return next((code for kind, code in _CODES if kind.__name__ == cause), FAILED)
+    return STATES[state]
+
+
 def report(error: Exception, door: Door) -> int:
     """Tells an error on stderr, with `--json` also as a document on stdout, and returns its exit code."""
     message, hint, details = _words(error)

@@ -35,25 +35,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("cli.commands.config", "Configurations: list, show, validate, import, export, delete, test."),
     "key": ("cli.commands.key", "The encryption key: generate, change, print the recovery kit."),
     "rescue": ("cli.commands.rescue", "Restore with a repository and its key alone."),
+    "schedule": ("cli.commands.schedule", "When configurations run by themselves."),
+    "cancel": ("cli.commands.cancel", "Stop a run."),
+    "logs": ("cli.commands.logs", "The log of a run."),
+    "serve": ("cli.commands.serve", "The whole service: web, workers, scheduler, Redis."),
+    "worker": ("cli.commands.worker", "A worker of the queues."),
+    "scheduler": ("cli.commands.scheduler", "The scheduler."),
+    "user": ("cli.commands.user", "Accounts: list, add, password, role, disable, enable."),
+    "token": ("cli.commands.token", "API tokens: list, create, revoke."),
+    "audit": ("cli.commands.audit", "The audit log: list, verify, export."),
     "doctor": ("cli.commands.doctor", "Look for what is wrong with this installation."),
-}
-HIDDEN: dict[str, tuple[str, str]] = {
-    "first-run": ("cli.commands.first_run", "A first real backup and restore, for `./run`."),
 }
 UNBUILT: dict[str, str] = {
     "undo": "Swap back after a restore that replaced something.",
-    "schedule": "When configurations run.",
     "restore-point": "Make a restore point now.",
-    "user": "Accounts.",
-    "token": "API tokens.",
-    "audit": "The audit log.",
-    "logs": "The log of a run.",
-    "cancel": "Stop a run.",
     "approve": "Approve what another person asked for.",
     "drill": "Restore for practice.",
-    "serve": "The web application.",
-    "worker": "A worker of the queue.",
-    "scheduler": "The scheduler.",
     "completion": "Completion for your shell.",
 }
 
@@ -69,7 +66,7 @@ class LazyGroup(click.Group):
             from cli.commands.unbuilt import unbuilt
 
             return unbuilt(name, UNBUILT[name])
-        place = COMMANDS.get(name) or HIDDEN.get(name)
+        place = COMMANDS.get(name)
         if place is None:
             return None
         module, _, attribute = place[0].partition(":")

@@ -76,7 +76,7 @@ def ended(door: Door, finished: Finished) -> int:
         return exits.report(finished.error, door)
     if run.error:
         door.tell(f"Error: {run.error}" + (f"\n{run.hint}" if run.hint else ""))
-    return exits.STATES[run.state]
+    return exits.code_of(run.state, run.cause)
 
 
 def _print_restore(found: dict[str, Any]) -> None:

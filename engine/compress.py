@@ -49,23 +49,29 @@ class Decompressor:
     def __init__(self) -> None:
         self._zstd = zstandard.ZstdDecompressor()
 
-    def decompress(self, codec: int, payload: bytes, length: int) -> bytes:
-        """Exactly `length` bytes. Raises BadFrame."""
+    def decompress(self, codec: int, payload: bytes, length: int, base: bytes | None = None) -> bytes:
+        """Exactly `length` bytes; of a difference, `base` is the plaintext that it leans on. Raises BadFrame."""
         try:
-            plain = self._unpack(codec, payload, length)
+            plain = self._unpack(codec, payload, length, base)
         except (zstandard.ZstdError, OSError, EOFError, ValueError, zlib.error) as error:
             raise BadFrame from error
         if len(plain) != length:
             raise BadFrame
         return plain
 
-    def _unpack(self, codec: int, payload: bytes, length: int) -> bytes:
+    def _unpack(self, codec: int, payload: bytes, length: int, base: bytes | None) -> bytes:
+        if base is not None and codec != ZSTD:
+            raise BadFrame
         if codec == NONE:
             return payload
         if codec == ZSTD:
             if zstandard.frame_content_size(payload) != length:
                 raise BadFrame
-            return self._zstd.decompress(payload, max_output_size=length, allow_extra_data=False)
+            tool = self._zstd
+            if base is not None:
+                known = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+                tool = zstandard.ZstdDecompressor(dict_data=known)
+            return tool.decompress(payload, max_output_size=length, allow_extra_data=False)
         if codec == GZIP:
             return zlib.decompressobj(_GZIP_WINDOW).decompress(payload, length + 1)
         if codec == BZIP2:

@@ -446,11 +446,9 @@ class Repository:
         if length > MAX_BLOB:
             raise Damaged(f"{name} is damaged: a blob claims an absurd length.")
         header = self._headers.get(number) or self._headers.setdefault(number, Header(self._keys, raw, b"HFPK", name))
-        base = NO_ID
+        base, end = NO_ID, 4 + ENTRY.size * int.from_bytes(directory[:4], "little")
         if depth:  # the bases of all differences follow the entries, in the same order
-            end = 4 + ENTRY.size * int.from_bytes(directory[:4], "little")
-            before = sum(1 for at in range(place) if directory[4 + ENTRY.size * at + 46])
-            base = directory[end + BASE.size * before :][:32]
+            base = directory[end + BASE.size * sum(map(bool, directory[50 : 4 + ENTRY.size * place : 48])) :][:32]
         payload = header.open(
             self._place.get(name, position, stored), name,
             position=position, type=type, codec=codec, plain=length, depth=depth, id=id, base=base,
@@ -476,21 +474,24 @@ class Repository:
 
     def points(self) -> list[Point]:
         """All restore points, newest first."""
-        removed = {raw["manifest"] for _, raw in self._boxes("tombstones/", TOMBSTONE)}
-        fenced = {identity(name, 16) for name in self._place.names("fences/")}
+        states = {identity(name, 16): "unfinished" for name in self._place.names("fences/")}
+        states |= {raw["manifest"]: "in the trash" for _, raw in self._boxes("tombstones/", TOMBSTONE)}
         found = []
         for own, point in self._boxes("manifests/", MANIFEST):
-            point["name"] = "bk_" + base64.b32encode(own).decode().rstrip("=").lower()
-            point["at"] = f"{datetime.fromtimestamp(point['finishedAt'] / 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-            point["holds"] = [shown(root.get("path", root.get("name", ""))) for root in point["roots"]]
-            if point["v"] != 1:
-                raise Trouble(f"{point['name']} was written by a newer Holdfast. Use its rescue program.")
-            if point["id"] != own:
-                self.problem("damaged", b"manifests/" + own.hex().encode(), "another restore point under a false name")
-                continue
-            point["state"] = "in the trash" if own in removed else "unfinished" if point["session"] in fenced else ""
-            found.append(point)
-        return sorted(found, key=lambda point: (point["finishedAt"], point["sequence"]), reverse=True)
+            try:
+                point["name"] = "bk_" + base64.b32encode(own).decode().rstrip("=").lower()
+                if point["v"] != 1:
+                    raise Trouble(f"{point['name']} was written by a newer Holdfast. Use its rescue program.")
+                if point["id"] != own:
+                    raise ValueError("another restore point under a false name")
+                point["order"] = -point["finishedAt"], -point["sequence"]
+                point["at"] = f"{datetime.fromtimestamp(point['finishedAt'] / 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+                point["holds"] = [shown(root.get("path", root.get("name", ""))) for root in point["roots"]]
+                point["state"] = states.get(own) or states.get(point["session"], "")
+                found.append(point)
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+                self.problem("damaged", b"manifests/" + own.hex().encode(), f"its record makes no sense: {error}")
+        return sorted(found, key=lambda point: point["order"])
 
     def walk(self, root: dict[str, Any]) -> Iterator[tuple[bytes, Node]]:
         """(path, node) of a folder and every entry below it, a directory before what is in it; or a dump as a file."""
@@ -711,7 +712,7 @@ def list_points(repository: Repository, points: Sequence[Point]) -> Outcome:
 
 def check_points(repository: Repository, points: Sequence[Point]) -> Outcome:
     """`check`: reads every blob that the restore points need."""
-    good: set[bytes] = set()
+    good, met = set[bytes](), repository.problems
     for point in points:
         note(f"{point['name']} of {shown(point['configId'])} …")
         for path, node in itertools.chain.from_iterable(map(repository.walk, point["roots"])):
@@ -723,9 +724,8 @@ def check_points(repository: Repository, points: Sequence[Point]) -> Outcome:
                     good.add(id)
             except Damaged as error:
                 repository.problem("damaged", path, error)
-    text = f"{len(points)} restore points, {len(good)} pieces, {len(repository.problems)} problems."
-    document = {"backupsChecked": len(points), "objectsChecked": len(good), "problems": repository.problems}
-    return DAMAGE if repository.problems else DONE, text, document
+    text = f"{len(points)} restore points, {len(good)} pieces, {len(met)} problems."
+    return DAMAGE if met else DONE, text, {"backupsChecked": len(points), "objectsChecked": len(good), "problems": met}
 
 
 def restore_points(repository: Repository, points: Sequence[Point], target: Target) -> Outcome:
@@ -741,8 +741,8 @@ def restore_points(repository: Repository, points: Sequence[Point], target: Targ
                 target.stream(os.fsencode(point["configId"]), name, root, point["finishedAt"] * 1000)
     met = repository.problems[before:]
     code = FAILED if any(problem["kind"] != "attribute" for problem in met) else WARNINGS if met else DONE
-    text = f"{target.files} files, {target.bytes} bytes, {len(met)} problems."
-    return code, text, {"files": target.files, "bytes": target.bytes, "problems": met}
+    document = {"files": target.files, "bytes": target.bytes, "problems": met}
+    return code, f"{target.files} files, {target.bytes} bytes, {len(met)} problems.", document
 
 
 def _arguments(arguments: Sequence[str] | None, program: str | None) -> argparse.Namespace:

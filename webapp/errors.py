@@ -1,6 +1,6 @@
 """What services raise. A message says what happened, a hint what to do; neither ever holds a secret.
 
-The doors translate once: the CLI to exit codes (cli/exits.py), later the pages and the API to HTTP statuses.
+The doors translate once: the CLI to exit codes (cli/exits.py), pages and API to HTTP statuses (webapp/problems.py).
 """
 
 from __future__ import annotations
@@ -39,6 +39,26 @@ class Busy(Conflict):
     def __init__(self, message: str, *, run_id: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.run_id = run_id
+
+
+class Outdated(Conflict):
+    """What was to be changed has been changed by somebody else since it was read. `version` is the present one."""
+
+    def __init__(self, message: str, *, version: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.version = version
+
+
+class NotSignedIn(Forbidden):
+    """Nobody is known to ask: no session, no token, or a wrong one."""
+
+
+class TooMany(ServiceError):
+    """A limit is reached; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class Unavailable(ServiceError):
@@ -85,6 +105,14 @@ class Faulty(Invalid):
 
     def __str__(self) -> str:
         return " ".join([self.message, *(str(fault) for fault in self.faults), self.hint]).strip()
+
+
+class Unreadable(Faulty):
+    """A request whose body is not JSON."""
+
+
+class WrongMedia(Invalid):
+    """A request whose body says that it is something else than JSON."""
 
 
 class SettingsInvalid(Faulty):

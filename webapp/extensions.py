@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app
+from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
+from flask_wtf import CSRFProtect
 from sqlalchemy import Engine
 
+from webapp.installation import Installation
 from webapp.models import Base
 
 INSTALLATION = "holdfast"
@@ -27,3 +30,11 @@ class _Shared(SQLAlchemy):
 
 
 db = _Shared(model_class=Base, disable_autonaming=True)
+login_manager = LoginManager()
+csrf = CSRFProtect()
+
+
+def installation() -> Installation:
+    """The installation of the application that serves the present request."""
+    found: Installation = current_app.extensions[INSTALLATION]
+    return found

@@ -8,9 +8,10 @@ from webapp.clock import Clock, utc_now
 from webapp.database import Database, open_database
 from webapp.processes import host_name, process_mark
 from webapp.settings import Settings, ensure_home
+from webapp.timing import Timing
 
-HEARTBEAT_SECONDS = 15.0
-EXPIRY_SECONDS = 90.0
+HEARTBEAT_SECONDS = Timing.heartbeat
+EXPIRY_SECONDS = Timing.expiry
 
 
 @dataclass(frozen=True)
@@ -33,4 +34,10 @@ class Installation:
 def open_installation(settings: Settings, *, clock: Clock = utc_now) -> Installation:
     """Makes the home and opens the database at its newest revision. Raises SettingsInvalid, Unavailable."""
     ensure_home(settings)
-    return Installation(settings=settings, database=open_database(settings.database_url), clock=clock)
+    return Installation(
+        settings=settings,
+        database=open_database(settings.database_url),
+        clock=clock,
+        heartbeat_seconds=settings.timing.heartbeat,
+        expiry_seconds=settings.timing.expiry,
+    )

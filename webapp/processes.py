@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 PROC = Path("/proc")
+_PR_SET_PDEATHSIG = 1
 
 
 def host_name() -> str:
@@ -29,6 +34,22 @@ def is_gone(mark: str) -> bool:
     if system != _system() or not pid_text.isdigit() or not started:
         return False
     return _started(int(pid_text)) != started
+
+
+def dying_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """What a new child has to call so that the kernel sends it `number` when the process that calls this now ends.
+
+    Only Linux can do that; elsewhere a child has to look at `os.getppid()` now and then."""
+    parent = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def arm() -> None:
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it ended in between
+            os.kill(os.getpid(), number)
+
+    return arm
 
 
 @functools.cache

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from webapp import notify_rules, timing
 from webapp.errors import Fault, SettingsInvalid
+from webapp.notify_rules import Rules
+from webapp.timing import Timing
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KEY_BYTES = 32
@@ -29,6 +32,7 @@ KNOWN = frozenset(
         "HOLDFAST_DATABASE_URL",
         "HOLDFAST_SECRET_KEY",
         "HOLDFAST_BIND",
+        "HOLDFAST_URL",
         "HOLDFAST_ALLOWED_NETWORKS",
         "HOLDFAST_TRUSTED_PROXIES",
         "HOLDFAST_SMTP_URL",
@@ -36,6 +40,8 @@ KNOWN = frozenset(
         "HOLDFAST_TIMEZONE",
         "HOLDFAST_PG_BIN",
         "HOLDFAST_QUEUES",
+        "HOLDFAST_TIMING",
+        *notify_rules.NAMES,
         "HOLDFAST_VENV",
     }
 )
@@ -55,11 +61,15 @@ class Settings:
     smtp_url: str | None = field(repr=False, default=None)
     mail_from: str | None = None
     bind: tuple[str, int] = ("127.0.0.1", 8000)
+    public_url: str | None = None
+    """Where people reach the pages, without a slash at the end."""
     allowed_networks: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     timezone: str = "UTC"
     pg_bin: Path | None = None
     queues: tuple[str, ...] = QUEUES
+    timing: Timing = field(default_factory=Timing)
+    notify: Rules = field(default_factory=Rules)
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(repr=False, default_factory=dict)
     """The whole environment, for `${NAME}` in configurations and for the AWS variables."""
@@ -97,11 +107,14 @@ def read_settings(environment: Mapping[str, str], *, cwd: Path | None = None) ->
         smtp_url=_url(reader, "HOLDFAST_SMTP_URL", SMTP_SCHEMES),
         mail_from=_mail_from(reader),
         bind=_bind(reader),
+        public_url=_public_url(reader),
         allowed_networks=_networks(reader, "HOLDFAST_ALLOWED_NETWORKS"),
         trusted_proxies=_networks(reader, "HOLDFAST_TRUSTED_PROXIES"),
         timezone=_timezone(reader),
         pg_bin=_pg_bin(reader, here),
         queues=_queues(reader),
+        timing=_timing(reader),
+        notify=_notify(reader),
         warnings=_unknown_names(environment),
         environment=dict(environment),
     )
@@ -199,6 +212,16 @@ def _bind(reader: _Reader) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _public_url(reader: _Reader) -> str | None:
+    text = _url(reader, "HOLDFAST_URL", ("https", "http"))
+    if text is None:
+        return None
+    parts = urlsplit(text)
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        reader.fault("HOLDFAST_URL", "must be an address without path, such as https://backup.example.com.")
+    return text.rstrip("/")
+
+
 def _networks(reader: _Reader, name: str) -> tuple[str, ...]:
     text = reader.text(name)
     if text is None:
@@ -245,6 +268,21 @@ def _queues(reader: _Reader) -> tuple[str, ...]:
         if not _QUEUE.fullmatch(name):
             reader.fault("HOLDFAST_QUEUES", f"{name!r} is not a queue name such as backup or host:store-12.")
     return names
+
+
+def _timing(reader: _Reader) -> Timing:
+    try:
+        return timing.read(reader.text("HOLDFAST_TIMING") or "")
+    except ValueError as error:
+        reader.fault("HOLDFAST_TIMING", str(error))
+        return Timing()
+
+
+def _notify(reader: _Reader) -> Rules:
+    found, faults = notify_rules.read(reader.environment)
+    for name, detail in faults.items():
+        reader.fault(name, detail)
+    return found
 
 
 def _unknown_names(environment: Mapping[str, str]) -> tuple[str, ...]:

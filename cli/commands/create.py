@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from cli.options import Tag, json_option, not_built, pass_door
+from cli import output
+from cli.options import Tag, json_option, pass_door
 from cli.state import Door
+from webapp.errors import Unavailable
 from webapp.schema.defaults import TYPES
 
 
@@ -34,18 +37,70 @@ def command(
         raise click.UsageError("Give --config or --file, not both.")
     if config_id is None and file is None and backup_type is None:
         raise click.UsageError("Give --config ID, --file CONFIG.json or --type TYPE.")
-    if not wait:
-        raise not_built("`create --no-wait`")
+    if inline and not wait:
+        raise click.UsageError("--inline and --no-wait exclude each other.")
+    how = How(inline=inline, wait=wait)
     if config_id is not None:
-        return run(door, config_id, as_type=backup_type, tags=dict(tags))
+        return run(door, config_id, as_type=backup_type, tags=dict(tags), how=how)
     if file is not None:
-        return run(door, _store_file(door, file, backup_type), as_type=backup_type, tags=dict(tags))
+        return run(door, _store_file(door, file, backup_type), as_type=backup_type, tags=dict(tags), how=how)
     assert backup_type is not None
-    return _run_default(door, backup_type, dict(tags))
+    return _run_default(door, backup_type, dict(tags), how)
 
 
-def run(door: Door, config_id: str, *, as_type: str | None = None, tags: dict[str, str] | None = None) -> int:
+@dataclass(frozen=True)
+class How:
+    """`inline`: in this process; `wait`: until the run has ended."""
+
+    inline: bool = False
+    wait: bool = True
+
+
+HERE_OR_THERE = How()
+
+
+def run(
+    door: Door,
+    config_id: str,
+    *,
+    as_type: str | None = None,
+    tags: dict[str, str] | None = None,
+    how: How = HERE_OR_THERE,
+) -> int:
     """Backs a stored configuration up, tells how it went, and returns the exit code."""
+    from cli.queueing import is_served
+    from webapp.services import configurations
+
+    configuration = configurations.find(door.installation, config_id)
+    queue = configuration.document.get("queue") or "backup"
+    if not how.inline and is_served(door, queue, configuration.document):
+        return _queue(door, config_id, as_type or configuration.type, as_type, tags or {}, wait=how.wait)
+    if not how.wait:
+        raise Unavailable("No worker serves the queue.", hint="Start `./run`, or leave --no-wait out.")
+    return _run_here(door, config_id, as_type, tags or {})
+
+
+def _queue(door: Door, config_id: str, named: str, as_type: str | None, tags: dict[str, str], *, wait: bool) -> int:
+    from cli.queueing import follow
+    from cli.results import tell_backup
+    from webapp.services import submit
+    from webapp.services.runs import NewRun
+
+    arguments = {"tags": tags} if as_type is None else {"tags": tags, "type": as_type}
+    new = NewRun("create", door.identity, config_id=config_id, type=named, arguments=arguments)
+    waiting = submit.submit(door.installation, new)
+    if wait:
+        return tell_backup(door, follow(door, waiting))
+    if door.json:
+        from cli.commands.listing import run_document
+
+        output.document(door, run_document(waiting))
+    else:
+        output.line(waiting.public_id)
+    return 0
+
+
+def _run_here(door: Door, config_id: str, as_type: str | None, tags: dict[str, str]) -> int:
     from cli.results import tell_backup
     from cli.work import working
     from webapp.services import backups, configurations, unbuilt
@@ -54,7 +109,7 @@ def run(door: Door, config_id: str, *, as_type: str | None = None, tags: dict[st
     idle = unbuilt.without_effect(configurations.find(installation, config_id).document)
     if idle:
         door.tell(f"Warning: {idle}")
-    order = backups.Order(config_id, door.identity, as_type=as_type, tags=tags or {})
+    order = backups.Order(config_id, door.identity, as_type=as_type, tags=tags)
     with working(door) as progress:
         finished = backups.create(installation, order, cwd=door.cwd, progress=progress, tell=progress.say)
     return tell_backup(door, finished)
@@ -71,7 +126,7 @@ def _store_file(door: Door, file: Path, as_type: str | None) -> str:
     return stored.configuration.id
 
 
-def _run_default(door: Door, backup_type: str, tags: dict[str, str]) -> int:
+def _run_default(door: Door, backup_type: str, tags: dict[str, str], how: How) -> int:
     """Backs up what the environment's defaults say; their configuration stays only if that made a restore point."""
     from webapp.schema.defaults import default_document
     from webapp.services import configurations
@@ -80,7 +135,7 @@ def _run_default(door: Door, backup_type: str, tags: dict[str, str]) -> int:
     document = default_document(backup_type, door.settings.environment)
     stored = configurations.store_to_run(installation, document, cwd=door.cwd)
     try:
-        return run(door, stored.configuration.id, tags=tags)
+        return run(door, stored.configuration.id, tags=tags, how=how)
     finally:
         if stored.created:
             configurations.withdraw(installation, stored.configuration.id)

@@ -47,11 +47,40 @@ def command(
     from webapp.services.restores import Order
 
     order = Order(backup, door.identity, targets=targets, only=only, jobs=jobs, verify=verify)
-    return _plan(door, order) if dry_run else run(door, order)
+    return _plan(door, order) if dry_run else run(door, order, inline=inline)
 
 
-def run(door: Door, order: Order) -> int:
+def run(door: Door, order: Order, *, inline: bool = False) -> int:
     """Carries the restore out, tells how it went, and returns the exit code."""
+    from cli.queueing import is_served
+
+    if inline or any("${" in target for target in order.targets) or not is_served(door, "restore"):
+        return _run_here(door, order)
+    return _queue(door, order)
+
+
+def _queue(door: Door, order: Order) -> int:
+    from cli.queueing import follow
+    from cli.results import tell_restore
+    from webapp.services import repositories, submit
+    from webapp.services.runs import NewRun
+
+    backup = repositories.find_backup(door.installation, order.backup)
+    arguments = {"only": list(order.only), "jobs": order.jobs, "verify": order.verify}
+    new = NewRun(
+        "restore",
+        order.identity,
+        config_id=backup.config_id,
+        backup_id=backup.public_id,
+        type=backup.type,
+        arguments=arguments,
+    )
+    # Where it was typed is where relative folders lie; a URL may hold a password.
+    sealed = {"targets": list(order.targets), "cwd": str(door.cwd)}
+    return tell_restore(door, follow(door, submit.submit(door.installation, new, sealed=sealed)))
+
+
+def _run_here(door: Door, order: Order) -> int:
     from cli.results import tell_restore
     from cli.work import working
     from webapp.services import restores

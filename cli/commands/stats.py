@@ -46,6 +46,7 @@ def _document(found: Stats, config_id: str | None) -> dict[str, Any]:
             "byStatus": runs.by_status,
             "successRate": _rounded(runs.success_rate),
             "durationSeconds": {"p50": runs.duration_p50, "p95": runs.duration_p95},
+            "failuresByCause": found.failures,
         },
         "bytes": {
             "backups": sizes.backups,
@@ -56,6 +57,16 @@ def _document(found: Stats, config_id: str | None) -> dict[str, Any]:
             "deduplicationRatio": _rounded(sizes.deduplication_ratio),
             "reductionRatio": _rounded(sizes.reduction_ratio),
         },
+        "objectives": [
+            {
+                "configId": each.config_id,
+                "rpoMinutes": each.rpo_objective,
+                "rpoAttainedSeconds": each.rpo_seconds,
+                "rtoMinutes": each.rto_objective,
+                "rtoAttainedSeconds": each.rto_seconds,
+            }
+            for each in found.attained
+        ],
         "restorePoints": [
             {
                 "configId": series.config_id,
@@ -77,6 +88,7 @@ def _document(found: Stats, config_id: str | None) -> dict[str, Any]:
                 "packs": each.packs,
                 "bytes": each.bytes,
                 "freeBytes": each.place.free_bytes,
+                "daysUntilFull": _rounded(each.days_until_full),
                 "error": None if each.place.trouble is None else each.place.trouble.error,
             }
             for each in found.storage

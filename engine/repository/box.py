@@ -89,7 +89,9 @@ def read_header(keyring: Keyring, raw: bytes, magic: bytes, name: str) -> Header
     if found != magic or hashlib.sha256(raw[:_CHECKED_BYTES]).digest()[:16] != checksum:
         raise Corrupt(f"{name} is damaged: its header does not fit its checksum.", name=name)
     if version != _VERSION:
-        raise UnsupportedVersion(f"{name} has version {version}.", hint="Use a newer Holdfast.")
+        raise UnsupportedVersion(
+            f"{name} has format {version}; this Holdfast reads format {_VERSION}.", hint="Use a newer Holdfast."
+        )
     if suite not in crypto.SUITES.values():
         raise UnsupportedVersion(f"{name} is sealed with the unknown suite {suite}.", hint="Use a newer Holdfast.")
     secret = keyring.epochs.get(epoch)

@@ -1,5 +1,6 @@
 """Gives a destination the blobs that it lacks: whole packs, byte for byte, from where they are sound; else single
-blobs, each opened and compared with its id, then sealed anew. Damage is never copied."""
+blobs, each opened and compared with its id, then sealed anew. Damage is never copied, and a difference not before its
+base."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from engine.progress import Progress
 from engine.repository import box, layout
 from engine.repository.copy import Copy
 from engine.repository.failover import FailoverReader
-from engine.repository.pack import DATA, OpenPack, PackInfo, info_of
+from engine.repository.pack import DATA, OpenPack, PackInfo, bases_of, info_of
 from engine.repository.repository import Repository
 
 
@@ -28,6 +29,8 @@ class Filler:
         self._open_packs: dict[tuple[int, int], OpenPack] = {}
         self._waiting: set[bytes] = set()
         self._unsound: set[tuple[bytes, bytes]] = set()
+        # Of differences that came along with a pack, by id: their bases, which are filled once one of them is needed.
+        self._bases: dict[bytes, bytes] = {}
         self.packs = 0
         self.blobs = 0
         self.stored = 0
@@ -39,10 +42,24 @@ class Filler:
     def fill(self, ids: Iterable[bytes]) -> None:
         """Add those of the blobs that the destination lacks. Raises Corrupt when no place has a good copy of one."""
         for id in ids:
-            if not self.has(id) and not self._copy_pack_with(id):
-                location, plain = self._reader.locate(id)
-                self.add(id, plain, type=location.entry.type, suite=location.pack.header.suite)
+            self._fill(id)
             self._progress.checkpoint()
+
+    def _fill(self, id: bytes) -> None:
+        base = self._bases.pop(id, None)
+        is_whole = self._can_fill(base) if self.has(id) else self._copy_pack_with(id)
+        if not is_whole:
+            location, plain = self._reader.locate(id)
+            self.add(id, plain, type=location.entry.type, suite=location.pack.header.suite)
+
+    def _can_fill(self, base: bytes | None) -> bool:
+        """Add the base of a difference, if it is one. Whether its base is there, or will be after `flush`."""
+        try:
+            if base is not None:
+                self._fill(base)
+        except Corrupt:
+            return False
+        return True
 
     def add(self, id: bytes, plain: bytes, *, type: int, suite: int) -> None:
         """Seal a blob, whose id was compared, anew."""
@@ -99,13 +116,23 @@ class Filler:
                 if self._target.is_marked(name):
                     continue  # it is about to be deleted here: what is needed of it gets a place of its own
                 data = self._sound(place.repository, name)
-                if data is not None:
-                    try:
-                        self.put_pack(name, data)
-                    except Corrupt:  # a damaged pack has the name here already
+                if data is None:
+                    continue
+                try:
+                    bases = self._bases_in(name, data)
+                    if not self._can_fill(bases.pop(id, None)):
                         continue
-                    return True
+                    self.put_pack(name, data)
+                except Corrupt:  # a damaged pack has the name here already
+                    continue
+                self._bases |= bases
+                return True
         return False
+
+    def _bases_in(self, name: bytes, data: bytes) -> dict[bytes, bytes]:
+        """The bases of those differences in a pack that the destination has in no form yet."""
+        info = info_of(self._target.repository.keyring, name, data)
+        return {id: base for id, base in bases_of(info.directory, layout.pack(name)) if not self.has(id)}
 
     def _sound(self, repository: Repository, name: bytes) -> bytes | None:
         """A pack as `repository` holds it, if it can be read and its bytes fit its name."""

@@ -11,7 +11,7 @@ from engine.errors import Corrupt
 from engine.keyring import Keyring
 from engine.repository import box
 from engine.repository.box import Header
-from engine.repository.pack import Entry, PackInfo
+from engine.repository.pack import Base, Entry, PackInfo
 
 # Sections beyond this many bytes begin another index object: reading them one after another then needs little memory.
 FULL_BYTES = 4 << 20
@@ -36,10 +36,11 @@ class Pack:
 
 @dataclass(frozen=True)
 class Location:
-    """Where one blob is."""
+    """Where one blob is; `base` is what it leans on when it is a difference."""
 
     pack: Pack
     entry: Entry
+    base: Base | None = None
 
 
 def encode(packs: Iterable[PackInfo]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgpack
 
@@ -15,7 +16,9 @@ from engine.errors import Corrupt, NotFound
 from engine.ids import new_id
 from engine.model.manifest import from_micros, to_micros
 from engine.repository import box, layout, reserve
-from engine.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from engine.repository.repository import Repository
 
 
 @dataclass(frozen=True)

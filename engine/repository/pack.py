@@ -44,6 +44,14 @@ class Entry(NamedTuple):
     depth: int
 
 
+class Base(NamedTuple):
+    """What a difference leans on: the id of its base, and the `full` sealed length that the blob's own full form would
+    have, 0 when unknown."""
+
+    id: bytes
+    full: int
+
+
 class PackInfo(NamedTuple):
     """A pack as an index describes it: SHA-256 name, size in bytes, raw header and directory plaintext."""
 
@@ -75,6 +83,7 @@ class OpenPack:
             raise _unusable(self.path, error) from error
         self._hash = hashlib.sha256()
         self._entries: list[bytes] = []
+        self._bases: list[bytes] = []
         self._gathered = bytearray()
         self.size = 0
         self._write(self.header.raw)
@@ -84,20 +93,38 @@ class OpenPack:
         """No further blob fits."""
         return self.size >= FULL_BYTES or len(self._entries) >= MAX_BLOBS
 
-    def append(self, id: bytes, type: int, codec: int, plain_length: int, payload: bytes | memoryview) -> int:
-        """Seal a blob into the pack, having opened it again to prove that it can be. Returns its stored length."""
-        bound = self.header.bound(self.size, type, codec, plain_length, id=id)
+    def append(
+        self,
+        id: bytes,
+        type: int,
+        codec: int,
+        plain_length: int,
+        payload: bytes | memoryview,
+        *,
+        depth: int = 0,
+        base: Base | None = None,
+    ) -> int:
+        """Seal a blob into the pack, having opened it again to prove that it can be. Returns its stored length.
+
+        A difference has a `depth` above 0, and a `base`. Raises ValueError for one without the other."""
+        if (base is None) != (depth == 0):
+            raise ValueError("a difference has a depth and a base")
+        bound = self.header.bound(
+            self.size, type, codec, plain_length, id=id, depth=depth, base=base.id if base else NO_ID
+        )
         stored = self.header.cipher.seal_into(payload, bound, _kept.sealed)
         with memoryview(_kept.sealed)[:stored] as sealed:
             if not self.header.cipher.opens_as(sealed, bound, payload, _kept.opened):
                 raise Corrupt("A sealed blob did not open again.", hint="Check this machine's memory and processor.")
-            self._entries.append(_ENTRY.pack(id, self.size, stored, plain_length, type, codec, 0))
+            self._entries.append(_ENTRY.pack(id, self.size, stored, plain_length, type, codec, depth))
+            if base is not None:
+                self._bases.append(_BASE.pack(*base))
             self._write(sealed)
         return stored
 
     def finish(self) -> PackInfo:
         """Write the directory and close the file, which is then the whole object."""
-        directory = _COUNT.pack(len(self._entries)) + b"".join(self._entries)
+        directory = _COUNT.pack(len(self._entries)) + b"".join(self._entries + self._bases)
         bound = self.header.bound(self.size, DIRECTORY, compress.NONE, len(directory))
         sealed = self.header.sealing_cipher.seal(directory, bound)
         self._write(sealed + _TRAILER.pack(len(sealed), len(directory), _END))
@@ -134,9 +161,9 @@ class OpenPack:
         self._hash.update(data)
 
 
-def finished_size(suite: int, size: int, blobs: int) -> int:
+def finished_size(suite: int, size: int, blobs: int, *, differences: int = 0) -> int:
     """The size of a pack once it is finished, when `size` bytes of header and blobs are in it."""
-    directory = _COUNT.size + blobs * ENTRY_BYTES
+    directory = _COUNT.size + blobs * ENTRY_BYTES + differences * BASE_BYTES
     return size + crypto.sealed_length(suite or crypto.AES_256_GCM, directory) + TRAILER_BYTES
 
 
@@ -173,24 +200,39 @@ def bases_of(directory: bytes, name: str) -> list[tuple[bytes, bytes]]:
     return [(id, base) for id, (base, _) in zip(differences, bases, strict=True)]
 
 
+def unpack_base(record: bytes | memoryview) -> Base:
+    """One of the records of 36 bytes that follow the entries of a directory."""
+    return Base._make(_BASE.unpack(record))
+
+
 def open_blob(
-    header: Header, entry: Entry, sealed: bytes | memoryview, decompressor: compress.Decompressor, *, name: str
+    header: Header,
+    entry: Entry,
+    sealed: bytes | memoryview,
+    decompressor: compress.Decompressor,
+    *,
+    name: str,
+    base: bytes = NO_ID,
+    base_plain: bytes | None = None,
 ) -> bytes:
-    """The plaintext of a blob of depth 0; its id is still to be compared. Raises Corrupt."""
-    payload = open_payload(header, entry, sealed, name=name)
+    """The plaintext of a blob; its id is still to be compared. A difference needs the id of its `base` and the
+    plaintext of that, whose id was compared. Raises Corrupt."""
+    if entry.depth and base_plain is None:
+        raise Corrupt("A difference cannot be opened without its base.", name=name)
+    payload = open_payload(header, entry, sealed, name=name, base=base)
     try:
-        return decompressor.decompress(entry.codec, payload, entry.plain)
+        return decompressor.decompress(entry.codec, payload, entry.plain, base_plain if entry.depth else None)
     except compress.BadFrame as error:
         raise Corrupt(f"A blob in {name} is damaged.", name=name) from error
 
 
-def open_payload(header: Header, entry: Entry, sealed: bytes | memoryview, *, name: str) -> bytes:
-    """A blob of depth 0 as it was compressed. Raises Corrupt."""
-    if entry.depth:
-        raise Corrupt("A difference cannot be opened without its base.", name=name)
+def open_payload(header: Header, entry: Entry, sealed: bytes | memoryview, *, name: str, base: bytes = NO_ID) -> bytes:
+    """A blob as it was compressed; of a difference, `base` is the id of its base. Raises Corrupt."""
     if entry.plain > MAX_BLOB_PLAIN:
         raise Corrupt(f"{name} is damaged: a blob claims an absurd length.", name=name)
-    bound = header.bound(entry.position, entry.type, entry.codec, entry.plain, id=entry.id, base=NO_ID)
+    bound = header.bound(
+        entry.position, entry.type, entry.codec, entry.plain, id=entry.id, depth=entry.depth, base=base
+    )
     try:
         return header.cipher.open(sealed, bound)
     except crypto.OpenFailed as error:

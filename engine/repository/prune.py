@@ -66,6 +66,7 @@ def begin(repository: Repository, *, rules: Rules, clock: Clock, progress: Progr
 
     Raises Corrupt, WrongKey when anything that is needed cannot be read, StorageError, Cancelled."""
     marks, now = mark.read_all(repository), clock()
+    _sweep_sessions(repository, rules, now)
     marked = _packs_in(marks)
     young = _packs_in(each for each in marks if now - each.written_at < rules.takeover)
     found = survey(repository, progress=progress)
@@ -76,7 +77,6 @@ def begin(repository: Repository, *, rules: Rules, clock: Clock, progress: Progr
     usages = weigh(found, fresh=fresh, shunned=marked).usages
     victims = [usage.pack.name for usage in usages if not usage.live_blobs]
     if not victims:
-        _sweep_sessions(repository, rules, now)
         return None
     own = mark.create(repository, victims, now=clock(), added_bytes=added)
     return _note_sessions(repository, own, clock)
@@ -92,11 +92,16 @@ def finish(
     own = _still_ours(repository, mark_id, rules, clock())
     if own is None:
         return Freed()
+    late: Waiting | None
     if clock() < own.started_at + rules.grace:
-        return Waiting(own.started_at + rules.grace, "readers that are at work may still need the old packs")
-    own = _note_sessions(repository, own, clock)
-    late = _wait_for(repository, own, own.sessions or (), rules, clock())
-    return late or _free(repository, own, rules, clock, progress)
+        late = Waiting(own.started_at + rules.grace, "readers that are at work may still need the old packs")
+    else:
+        own = _note_sessions(repository, own, clock)
+        late = _wait_for(repository, own, own.sessions or (), rules, clock())
+    if late is None:
+        return _free(repository, own, rules, clock, progress)
+    _sweep_sessions(repository, rules, clock())
+    return late
 
 
 def prune_now(

@@ -130,7 +130,10 @@ class _Rewriting:
         self.damaged: dict[bytes, Corrupt] = {}
 
     def take(self, pack: Pack, locations: Sequence[Location]) -> None:
-        """All blobs of one pack, or none: where one of them does not open, the pack must stay in any case."""
+        """All blobs of one pack, or none: where one of them does not open, the pack must stay in any case. A pack with
+        differences stays too, and that is no damage."""
+        if any(each.entry.depth for each in locations):
+            return
         try:
             payloads = list(self._payloads(each for each in locations if each.entry.id not in self._done))
         except Corrupt as error:

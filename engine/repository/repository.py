@@ -12,12 +12,21 @@ import msgpack
 
 from engine import chunker, crypto
 from engine import keyring as keys
-from engine.errors import AlreadyExists, Corrupt, NotARepository, NotFound, RepositoryError, StorageError, WrongKey
+from engine.errors import (
+    AlreadyExists,
+    Corrupt,
+    NotARepository,
+    NotFound,
+    RepositoryError,
+    StorageError,
+    UnsupportedVersion,
+    WrongKey,
+)
 from engine.ids import new_id
 from engine.keyring import Keyring
 from engine.model import manifest as manifests
 from engine.model.manifest import Manifest
-from engine.repository import box, index, layout, reserve
+from engine.repository import box, index, layout, mark, reserve
 from engine.repository.pack import PackInfo
 from engine.storage.base import Storage
 
@@ -77,14 +86,7 @@ class Repository:
 
     def marked_packs(self) -> set[bytes]:
         """Packs that some pruner is about to delete: not to be referred to any more. Raises Corrupt."""
-        marked: set[bytes] = set()
-        for item, _ in layout.named(self.storage.list(layout.MARKS), layout.ID_BYTES):
-            try:
-                plain = box.open_box(self.keyring, box.MARK, self.storage.get(item.name), item.name)
-            except NotFound:
-                continue  # its pruner is done
-            marked.update(msgpack.unpackb(plain)["packs"])
-        return marked
+        return {name for each in mark.read_all(self) for name in each.packs}
 
     def manifest_ids(self) -> list[bytes]:
         """Identities of all restore points here."""
@@ -225,9 +227,13 @@ def open_repository(
 
 
 def read_identity(storage: Storage) -> tuple[bytes, bytes]:
-    """Repository and vault identity of what is there, unauthenticated. Raises NotARepository, Corrupt."""
+    """Repository and vault identity of what is there, unauthenticated.
+
+    Raises NotARepository, Corrupt, UnsupportedVersion."""
     try:
         raw = keys.read_checksummed(layout.DESCRIPTION, storage.get(layout.DESCRIPTION))
+    except UnsupportedVersion as error:
+        raise UnsupportedVersion(f"{storage.describe()}: {error.message}", hint=error.hint) from error
     except NotFound:
         raise NotARepository(
             f"{storage.describe()} holds no repository.", hint="Was it emptied, or is its disk not mounted?"

@@ -1,7 +1,7 @@
 """Which blob lies where, in memory: at most 64 bytes a blob, while it is filled too (docs/performance.md).
 
 Entries are kept as packs list them, found by a hash table of their numbers. So nothing is sorted, packs can be added at
-any time, and the number of an entry, its *place*, stays."""
+any time, and the number of an entry, its *place*, stays. A difference takes 36 bytes more, for its base."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.keyring import Keyring
 from engine.repository import pack
 from engine.repository.box import HEADER_BYTES
 from engine.repository.index import Location, Pack
-from engine.repository.pack import Entry, PackInfo
+from engine.repository.pack import Base, Entry, PackInfo
 
 _COUNT = struct.Struct("<I")
 _ENTRY = struct.Struct("<32sIIIBBBx")
@@ -28,6 +28,8 @@ _FREE, _FULL = 3 / 2, 4 / 5
 _ENTRY_BITS, _PACK_BITS = 12, 8
 # Packs made from their records and kept: a header's keys cost more to derive than a blob to open.
 _KEPT_PACKS = 1024
+_DEPTH_OFFSET = 46
+ANY_DEPTH = 256
 
 
 class IndexTable:
@@ -38,6 +40,8 @@ class IndexTable:
     def __init__(self, keyring: Keyring) -> None:
         self._entries = _Records(pack.ENTRY_BYTES, _ENTRY_BITS)
         self._packs = _Packs(keyring)
+        # By the number of the pack: the bases of its differences, in the order of their places.
+        self._bases: dict[int, bytes] = {}
         self._lock = threading.Lock()
 
     def load(self, sections: Iterable[PackInfo]) -> None:
@@ -77,7 +81,50 @@ class IndexTable:
 
     def location(self, place: int) -> Location:
         """What lies at a place. Raises IndexError."""
-        return Location(self._packs[self.pack_of(place)], self._entry(place))
+        entry = self._entry(place)
+        return Location(self._packs[self.pack_of(place)], entry, self.base_of(place) if entry.depth else None)
+
+    def base_of(self, place: int) -> Base | None:
+        """What the blob at a place leans on; None when it is no difference. Raises IndexError."""
+        number = self.pack_of(place)
+        block, start = self._entries.at(place)
+        if not block[start + _DEPTH_OFFSET]:
+            return None
+        rank = self._differences_between(self._packs.start(number), place)
+        records = memoryview(self._bases[number])
+        return pack.unpack_base(records[rank * pack.BASE_BYTES : (rank + 1) * pack.BASE_BYTES])
+
+    def differences(self) -> Iterator[tuple[int, Base]]:
+        """The place of each difference with what it leans on."""
+        for number, records in list(self._bases.items()):
+            place = self._packs.start(number)
+            rank = 0
+            for part in self._entries.parts(place, self._places_in(number).stop):
+                for depth in bytes(part[_DEPTH_OFFSET :: pack.ENTRY_BYTES]):
+                    if depth:
+                        yield place, pack.unpack_base(records[rank : rank + pack.BASE_BYTES])
+                        rank += pack.BASE_BYTES
+                    place += 1
+
+    def holds(self, id: bytes, *, below: int = ANY_DEPTH) -> bool:
+        """Whether a copy of the blob, of less than this depth, could be opened with nothing but what the table has: it
+        is complete, or its base is held in the same way. Only then may anybody refer to it: a clean-up may leave a
+        difference that nobody needs, and take its base."""
+        for place in self._entries.find(id):
+            depth = self._entry(place).depth
+            if depth < below:
+                base = self.base_of(place)
+                if base is None or self.holds(base.id, below=depth):
+                    return True
+        return False
+
+    def _differences_between(self, start: int, end: int) -> int:
+        parts = self._entries.parts(start, end)
+        return sum(
+            len(depths) - depths.count(0)
+            for part in parts
+            if (depths := bytes(part[_DEPTH_OFFSET :: pack.ENTRY_BYTES]))
+        )
 
     def pack_of(self, place: int) -> int:
         """The number of the pack in `packs()` that holds a place. Raises IndexError."""
@@ -102,7 +149,7 @@ class IndexTable:
 
     def of_pack(self, wanted: Pack) -> Iterator[Location]:
         """The blobs of one pack."""
-        return (Location(wanted, self._entry(place)) for place in self.places_of_pack(wanted.name))
+        return map(self.location, self.places_of_pack(wanted.name))
 
     def places_of_pack(self, name: bytes) -> range:
         """The places of one pack; none when it was not taken in."""
@@ -131,6 +178,12 @@ class IndexTable:
         end = _COUNT.size + count * pack.ENTRY_BYTES
         if len(info.directory) < end:
             raise Corrupt("An index section is cut off.")
+        bases = info.directory[end:]
+        differences = count - info.directory[_COUNT.size + _DEPTH_OFFSET : end : pack.ENTRY_BYTES].count(0)
+        if len(bases) != differences * pack.BASE_BYTES:
+            raise Corrupt("An index section is cut off.")
+        if bases:
+            self._bases[len(self._packs)] = bases
         self._packs.append(info, start=len(self))
         self._entries.append(memoryview(info.directory)[_COUNT.size : end])
 

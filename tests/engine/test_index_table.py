@@ -7,7 +7,7 @@ import random
 import struct
 import threading
 import tracemalloc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from benchmarks import years
 from engine.errors import Corrupt
 from engine.keyring import Keyring
 from engine.repository import box, table
-from engine.repository.pack import DATA, ENTRY_BYTES, PackInfo
+from engine.repository.pack import BASE_BYTES, DATA, ENTRY_BYTES, Base, PackInfo
 from engine.repository.reader import open_reader
 from engine.repository.table import IndexTable
 
@@ -31,12 +31,21 @@ IDS = st.sampled_from([bytes([n]) * 4 + bytes([m]) * 28 for n in (0, 1, 255) for
 PACKS = st.lists(st.lists(st.tuples(IDS, st.integers(0, 3)), max_size=8), max_size=12)
 
 
-def section(number: int, entries: Iterable[tuple[bytes, int]]) -> PackInfo:
-    """A pack with blobs of these ids and depths."""
-    packed = [ENTRY.pack(id, 96 + n * 10, 10, 20, DATA, 0, depth) for n, (id, depth) in enumerate(entries)]
-    return PackInfo(
-        number.to_bytes(32, "big"), 1000 + number, HEADER, struct.pack("<I", len(packed)) + b"".join(packed)
-    )
+def base_for(number: int, place: int) -> Base:
+    """What the difference at a place of a pack leans on, where a test does not care."""
+    return Base(struct.pack("<II24x", number, place), place)
+
+
+def section(number: int, entries: Iterable[tuple[bytes, int]], bases: Mapping[bytes, bytes] | None = None) -> PackInfo:
+    """A pack with blobs of these ids and depths; differences lean on what `bases` says, else on nothing that is."""
+    packed, leaning = list[bytes](), list[bytes]()
+    for n, (id, depth) in enumerate(entries):
+        packed.append(ENTRY.pack(id, 96 + n * 10, 10, 20, DATA, 0, depth))
+        if depth:
+            base = base_for(number, n) if bases is None else Base(bases[id], n)
+            leaning.append(struct.pack("<32sI", *base))
+    directory = struct.pack("<I", len(packed)) + b"".join(packed + leaning)
+    return PackInfo(number.to_bytes(32, "big"), 1000 + number, HEADER, directory)
 
 
 def uniform(seed: int, count: int) -> list[bytes]:
@@ -71,6 +80,55 @@ def test_it_finds_what_a_dictionary_finds(
     assert made.find(b"\x07" * 32) is None
     assert made.place(b"\x07" * 32) is None
     assert made.first(b"\x07" * 32) is None
+
+
+@given(loaded=PACKS)
+def test_it_tells_what_each_difference_leans_on(loaded: list[list[tuple[bytes, int]]]) -> None:
+    made = IndexTable(KEYRING)
+    made.load(section(n, entries) for n, entries in enumerate(loaded))
+    expected, place = dict[int, Base](), 0
+    for number, entries in enumerate(loaded):
+        for n, (_, depth) in enumerate(entries):
+            if depth:
+                expected[place] = base_for(number, n)
+            place += 1
+    assert {place: base for place in range(len(made)) if (base := made.base_of(place))} == expected
+    assert dict(made.differences()) == expected
+    assert {n: made.location(n).base for n in range(len(made))} == {n: expected.get(n) for n in range(len(made))}
+    with pytest.raises(IndexError):
+        made.base_of(len(made))
+
+
+def test_bases_of_a_pack_that_reaches_over_several_blocks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(table, "_ENTRY_BITS", 2)
+    made, rng = IndexTable(KEYRING), random.Random(seed)
+    packs = [[(id, rng.randrange(3)) for id in uniform(seed + n, 23)] for n in range(4)]
+    made.load(section(n, entries) for n, entries in enumerate(packs))
+    depths = [(number, n, depth) for number, entries in enumerate(packs) for n, (_, depth) in enumerate(entries)]
+    wanted = [base_for(number, n) if depth else None for number, n, depth in depths]
+    assert [made.base_of(place) for place in range(len(made))] == wanted
+
+
+def test_a_difference_is_held_only_with_all_that_it_leans_on() -> None:
+    full, first, second, lost, cyclic, other = uniform(3, 6)
+    bases = {first: full, second: first, lost: b"gone" * 8, cyclic: other, other: cyclic}
+    made = IndexTable(KEYRING)
+    made.load([section(0, [(second, 2), (lost, 1), (cyclic, 1), (other, 1)], bases), section(1, [(first, 1)], bases)])
+    assert [id for id in (first, second, lost, cyclic, other) if made.holds(id)] == []
+    made.add(section(2, [(full, 0)]))
+    assert [id for id in (full, first, second, lost, cyclic, other) if made.holds(id)] == [full, first, second]
+    assert [made.holds(first, below=depth) for depth in (0, 1, 2)] == [False, False, True]
+    made.add(section(3, [(cyclic, 0)]))
+    assert made.holds(other)
+    assert not made.holds(b"\x07" * 32)
+
+
+def test_a_base_must_be_held_at_a_lower_depth() -> None:
+    """A copy that is as deep as the difference cannot carry it, though it could be opened itself."""
+    full, base, leaning = uniform(4, 3)
+    made = IndexTable(KEYRING)
+    made.load([section(0, [(full, 0), (base, 2), (leaning, 2)], {base: full, leaning: base})])
+    assert (made.holds(base), made.holds(leaning)) == (True, False)
 
 
 def test_places_are_numbers_that_stay(seed: int) -> None:
@@ -141,7 +199,20 @@ def test_look_ups_see_what_is_there_while_packs_are_added(seed: int) -> None:
     assert all(id in made for id in ids)
 
 
-@pytest.mark.parametrize("directory", [b"", b"\1\0", struct.pack("<I", 2) + bytes(ENTRY_BYTES)])
+LEANING = ENTRY.pack(b"d" * 32, 96, 10, 20, DATA, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        b"",
+        b"\1\0",
+        struct.pack("<I", 2) + bytes(ENTRY_BYTES),
+        struct.pack("<I", 1) + LEANING,
+        struct.pack("<I", 1) + LEANING + bytes(BASE_BYTES - 1),
+        struct.pack("<I", 1) + bytes(ENTRY_BYTES + BASE_BYTES),
+    ],
+)
 def test_a_cut_section_is_damage_and_leaves_the_table_as_it_was(directory: bytes) -> None:
     made = IndexTable(KEYRING)
     (id,) = uniform(1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -222,6 +223,20 @@ def test_what_a_dead_writer_left_goes_even_if_nothing_can_be_freed(site: Pruning
     assert not list(site.bench.storage().list(layout.SESSIONS))
     with pytest.raises(EngineError, match="taken for dead"):
         dead.check_fence()
+
+
+def test_what_a_dead_writer_left_goes_also_while_a_mark_waits(site: Pruning) -> None:
+    site.remove(1)
+    own = site.begin()
+    assert own is not None
+    dead = Session(site.repository, new_id(), "test", site.bench.clock)
+    dead.start()
+    (marker,) = site.bench.storage().list(layout.SESSIONS)
+    site.rules = Rules(grace=timedelta(days=400))
+    site.bench.clock.now = marker.modified_at + site.rules.session_expiry + site.rules.grace + DAY
+    own = mark.write(site.repository, replace(own, started_at=site.bench.clock.now), now=site.bench.clock.now)
+    assert isinstance(site.finish(own.id), Waiting)
+    assert not list(site.bench.storage().list(layout.SESSIONS))
 
 
 def test_marks_of_dead_pruners_are_taken_over(site: Pruning) -> None:

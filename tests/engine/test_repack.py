@@ -334,7 +334,7 @@ def test_half_dead_packs_give_their_room_back(bench: Bench, tmp_path: Path, seed
     for number in range(10):
         (source / f"{number}").write_bytes(rng.randbytes(400_000))
     bench.backup(source)
-    for number in range(7):
+    for number in range(9):
         (source / f"{number}").unlink()
     bench.backup(source)
     remove(bench, points(bench)[0])
@@ -342,5 +342,6 @@ def test_half_dead_packs_give_their_room_back(bench: Bench, tmp_path: Path, seed
     freed = prune(bench)
     after = sum(bench.open().list_packs().values())
     assert freed.bytes == before - after
-    assert after < 1_250_000
+    # Threads share the ten files among two packs as it comes: where the last one has one neighbour, that one may stay.
+    assert after < 850_000
     assert_restores(bench, points(bench)[0], source, snapshot(source))

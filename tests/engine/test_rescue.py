@@ -9,13 +9,15 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from engine import compress, crypto, keyring, rescue
+from engine.ids import spell
 from engine.model import tree
 from engine.model.manifest import FilesRoot, StreamRoot
 from engine.model.tree import Node
-from engine.repository import forget, guide, layout
+from engine.repository import box, forget, guide, layout
 from engine.repository.repository import Repository
 from tests.support.bare import FOR_S3, PACKAGES, BareMachine
 from tests.support.command import Outcome
@@ -159,6 +161,22 @@ def test_a_difference_without_its_base_is_damage(bench: Bench, run: Rescue) -> N
     commit(repository, StreamRoot("postgres", "shop", 3000, (2, id + (3000).to_bytes(4, "little") + bytes(8)), {}))
     assert "is in no pack" in run("check", code=6).stderr
     assert not list((run.restore(code=1) / "test").iterdir())
+
+
+@pytest.mark.parametrize("nonsense", [{"roots": 7}, {"finishedAt": 1 << 62}, {"sequence": "x"}, {"id": None}], ids=str)
+def test_a_record_that_makes_no_sense_does_not_keep_the_others(
+    bench: Bench, run: Rescue, tmp_path: Path, nonsense: dict[str, object]
+) -> None:
+    (tmp_path / "source").mkdir()
+    write_file(tmp_path / "source" / "file", random.Random(1), 4)
+    good, bad = (bench.backup(tmp_path / "source", parent=None).manifest.id for _ in range(2))
+    path = bench.place / layout.manifest(bad)
+    raw = msgpack.unpackb(box.open_box(bench.keyring, box.MANIFEST, path.read_bytes(), ""), strict_map_key=False)
+    path.write_bytes(box.seal_box(bench.keyring, box.MANIFEST, msgpack.packb(raw | nonsense), 1))
+    outcome = run("list", "--json", code=6)
+    assert [point["name"] for point in json.loads(outcome.stdout)["restorePoints"]] == [spell("bk", good)]
+    assert f"{layout.manifest(bad)}: its record makes no sense" in outcome.stderr
+    run("check", code=6)
 
 
 def test_databases_get_names_of_their_own(bench: Bench, run: Rescue, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Writers and pruners on one repository as atomic steps: who may do what next, and what each step changes.
 
 Any process may pause for ever before any step. A pack holds one blob that matters, the last letter of its name, so
-that `ax` and `bx` are two copies of the blob x. `Order` holds the rules; turning one off gives a rejected order."""
+that `ax` and `bx` are two copies of the blob x; `ay1>x` holds x as a difference of depth 1 to y. `Order` holds the
+rules; turning one off gives a rejected order."""
 
 from __future__ import annotations
 
@@ -32,6 +33,10 @@ class Order(NamedTuple):
     marks_read_after_waiting: bool = True  # … not before the own mark was written
     dead_marks_stay: bool = True  # nobody removes the mark of a pruner that may wake up
     menders_mark: bool = True  # who sets a damaged pack aside marks it first; a session alone can be fenced
+    bases_are_needed: bool = True  # who needs a difference needs its base, down to the last one
+    bases_are_unmarked: bool = True  # a writer leans new differences only on what it may refer to
+    chains_are_looked_at: bool = True  # … and refers to a difference only if it may refer to its base, and so on
+    deeper_copies_do_not_count: bool = True  # a copy of greater depth is none: others may lean on the less deep one
 
 
 class Setup(NamedTuple):
@@ -47,6 +52,7 @@ class Setup(NamedTuple):
     index: bool = False
     menders: int = 0
     own_copies: bool = True  # a writer may store a blob that is there already
+    new: str = ""  # a blob that is nowhere yet: writers store it as a difference
 
 
 class Writer(NamedTuple):
@@ -91,6 +97,34 @@ def blob_of(pack: str) -> str:
     return pack[-1]
 
 
+def depth_of(pack: str) -> int:
+    """How many blobs at most must be read before the one in the pack."""
+    return int(pack[-3]) if ">" in pack else 0
+
+
+def base_of(pack: str) -> str:
+    """The blob that the one in the pack is a difference to."""
+    return pack[-4] if ">" in pack else ""
+
+
+def usable_depth(blob: str, packs: Names, below: int = 10) -> int | None:
+    """The least depth of a copy that can be read from these packs alone; None when there is none less than `below`."""
+    found = [
+        depth_of(pack)
+        for pack in packs
+        if blob_of(pack) == blob
+        and depth_of(pack) < below
+        and (not base_of(pack) or usable_depth(base_of(pack), packs, depth_of(pack)) is not None)
+    ]
+    return min(found, default=None)
+
+
+def with_bases(blobs: Names, packs: Names) -> Names:
+    """These blobs and all that differences to them, in any of the packs, lean on."""
+    bases = frozenset(base_of(pack) for pack in packs if base_of(pack) and blob_of(pack) in blobs)
+    return blobs if bases <= blobs else with_bases(blobs | bases, packs)
+
+
 def first_state(setup: Setup) -> State:
     """Nobody has done anything."""
     manifests = frozenset((EARLIER, blob) for blob in setup.referred)
@@ -99,8 +133,9 @@ def first_state(setup: Setup) -> State:
 
 
 def is_lost(state: State) -> bool:
-    """Whether a manifest that counts needs a blob that is in no pack."""
-    stored = {blob_of(pack) for pack in state.store.packs}
+    """Whether a manifest that counts needs a blob that no pack gives back."""
+    packs = state.store.packs
+    stored = {blob for blob in map(blob_of, packs) if usable_depth(blob, packs) is not None}
     finished = {i for i, writer in enumerate(state.writers) if writer.at in ("w6", "done")}
     return any(blob not in stored for owner, blob in state.store.manifests if owner in finished or owner == EARLIER)
 
@@ -149,11 +184,21 @@ def _choices(i: int, w: Writer, s: Store, setup: Setup, order: Order) -> Iterato
     if setup.index:
         indexed = NOTHING.union(*(packs for _, packs in s.index))
         present = indexed & s.packs if order.presence_by_listing else indexed
-    for blob in sorted({blob_of(pack) for pack in present - w.marked}):
-        yield f"refers to {blob}", w._replace(at="w4", blob=blob), s
+    unmarked = present - w.marked
+    chained = unmarked if order.chains_are_looked_at else present
+    for blob in sorted({blob_of(pack) for pack in unmarked}):
+        if usable_depth(blob, chained) is not None:
+            yield f"refers to {blob}", w._replace(at="w4", blob=blob), s
     for blob in sorted({blob_of(pack) for pack in setup.packs} if setup.own_copies else NOTHING):
         own = f"w{i}{blob}"
         yield f"puts {own}", w._replace(at="w4", blob=blob), _with_pack(s, own, setup)
+    if setup.new and setup.new not in map(blob_of, present):
+        leant_on = unmarked if order.bases_are_unmarked else present
+        for blob in sorted({blob_of(pack) for pack in leant_on}):
+            depth = usable_depth(blob, leant_on)
+            if depth is not None:
+                own = f"w{i}{blob}{depth + 1}>{setup.new}"
+                yield f"leans {own}", w._replace(at="w4", blob=setup.new), _with_pack(s, own, setup)
     for pack in sorted(setup.packs - w.marked if setup.heal else NOTHING):
         yield f"heals {pack}", w._replace(at="w4", blob=blob_of(pack)), _with_pack(s, pack, setup)
 
@@ -162,7 +207,7 @@ def _pruner_steps(j: int, g: Pruner, s: Store, setup: Setup, order: Order) -> It
     owner = j if order.own_marks else 0
     first, second = ("g2", "g3") if order.mark_before_sessions else ("g3", "g2")
     if g.at == "g1":
-        live = {blob for _, blob in s.manifests}
+        live = _needed_with(frozenset(blob for _, blob in s.manifests), s.packs, order)
         candidates = sorted(pack for pack in s.packs if setup.repack or blob_of(pack) not in live)
         early = NOTHING if order.marks_read_after_waiting else _packs_in(s.marks)
         for count in range(1, len(candidates) + 1):
@@ -171,7 +216,7 @@ def _pruner_steps(j: int, g: Pruner, s: Store, setup: Setup, order: Order) -> It
     elif g.at == "g1r":
         yield "has written enough", g._replace(at=first), s
         for pack in sorted(g.victims & s.packs if setup.repack else NOTHING):
-            copy = f"n{j}{blob_of(pack)}"
+            copy = f"n{j}{pack[-4:] if '>' in pack else pack[-1]}"
             if copy not in s.packs:
                 yield f"writes {copy}", g, _with_pack(s, copy, setup)
     elif g.at == "g2":
@@ -210,13 +255,26 @@ def _weigh(owner: int, g: Pruner, s: Store, setup: Setup, order: Order) -> Itera
         live = frozenset(blob for _, blob in s.manifests) if order.lists_manifests_again else NOTHING
         yield f"needs {_shown(live)}", g._replace(at=after, live=live), s
     else:
-        counted = {blob_of(pack) for pack in g.listed - g.others - g.victims}
-        needed = frozenset(p for p in g.victims & g.listed if blob_of(p) in g.live and blob_of(p) not in counted)
-        safely = {blob for by, blob in s.manifests if by not in s.fences}
+        counted = g.listed - g.others - g.victims
+        live = _needed_with(g.live, g.listed, order)
+        needed = frozenset(
+            p for p in g.victims & g.listed if blob_of(p) in live and not any(_is_copy(c, p, order) for c in counted)
+        )
+        safely = _needed_with(frozenset(blob for by, blob in s.manifests if by not in s.fences), g.listed, order)
         unmarked = {(owner, pack) for pack in needed if blob_of(pack) in safely}
         left = g.victims - needed
         at = ("g6" if setup.index else "g7") if left else "g8"
         yield f"keeps {_shown(needed)}", Pruner(at, left), s._replace(marks=s.marks - unmarked)
+
+
+def _needed_with(blobs: Names, packs: Names, order: Order) -> Names:
+    return with_bases(blobs, packs) if order.bases_are_needed else blobs
+
+
+def _is_copy(pack: str, of: str, order: Order) -> bool:
+    """Whether a pack stands in for another one, whatever leans on what is in that."""
+    is_deeper = depth_of(pack) > depth_of(of)
+    return blob_of(pack) == blob_of(of) and not (is_deeper and order.deeper_copies_do_not_count)
 
 
 def _publish(j: int, g: Pruner, s: Store) -> Iterator[tuple[str, Pruner, Store]]:

@@ -9,6 +9,8 @@ from tests.model.search import explore
 
 ONE, TWO, DIFFERENT = frozenset({"ax"}), frozenset({"ax", "bx"}), frozenset({"ax", "by"})
 X = frozenset("x")
+LEANING = frozenset({"ax", "bx1>y"})
+DEEPER = frozenset({"ax", "by2>x", "cy", "dx1>z"})
 
 BUILT = {
     "writer, pruner, index": Setup(DIFFERENT, pruners=1, index=True),
@@ -18,9 +20,15 @@ BUILT = {
     "two pruners, two copies": Setup(TWO, X, writers=0, repack=True, forget=True),
     "writer, two pruners, heal": Setup(ONE, heal=True),
     "pruner, two menders": Setup(TWO, X, writers=0, pruners=1, repack=True, menders=2),
+    "writer, pruner, differences": Setup(LEANING, pruners=1, new="z"),
+    "writer, two pruners, a new difference": Setup(ONE, new="z"),
+    "two writers, pruner, differences": Setup(LEANING, writers=2, pruners=1, own_copies=False, new="z"),
+    "pruner, copies of different depth": Setup(DEEPER, frozenset("z"), writers=0, pruners=1, repack=True),
     "two writers, pruner, repack": Setup(ONE, X, writers=2, pruners=1, repack=True, heal=True, forget=True),
 }
 WHOLE = {
+    "writer, pruner, differences, all": Setup(LEANING, frozenset("y"), pruners=1, repack=True, forget=True, new="z"),
+    "writer, two pruners, differences": Setup(LEANING, new="z", own_copies=False),
     "writer, two pruners, index": Setup(DIFFERENT, index=True),
     "writer, two pruners, two copies, repack, heal": Setup(TWO, X, repack=True, heal=True),
     "writer, two pruners, repack, heal, forget": Setup(ONE, X, repack=True, heal=True, forget=True),
@@ -41,6 +49,10 @@ REJECTED = {
     "marks_read_after_waiting": Setup(TWO, X, writers=0, repack=True),
     "dead_marks_stay": Setup(ONE, heal=True),
     "menders_mark": Setup(ONE, X, writers=0, pruners=1, repack=True, menders=1),
+    "bases_are_needed": Setup(ONE, pruners=1, new="z"),
+    "bases_are_unmarked": Setup(ONE, pruners=1, new="z"),
+    "chains_are_looked_at": Setup(LEANING, pruners=1),
+    "deeper_copies_do_not_count": Setup(DEEPER, frozenset("z"), writers=0, pruners=1, repack=True),
 }
 
 

@@ -49,7 +49,6 @@ def test_the_version(cli: CommandLine) -> None:
         ["restore", "--backup", "bk_x", "--replace"],
         ["restore", "--backup", "bk_x", "--confirm", "x"],
         ["verify", "--all", "--drill"],
-        ["create", "--type", "full", "--no-wait"],
     ],
     ids=" ".join,
 )

@@ -93,6 +93,25 @@ def test_runs_are_counted_and_measured(filled: Installation) -> None:
     assert every.success_rate == pytest.approx(11 / 13)
 
 
+def test_what_was_promised_and_attained(filled: Installation, hands: Hands) -> None:
+    hands.now += timedelta(hours=2)
+    run = runs.start(filled, NewRun("restore", "local:test", config_id="shop"))
+    hands.now += timedelta(minutes=4)
+    runs.finish(filled, run.id, Outcome("succeeded"))
+    found = {each.config_id: each for each in stats.stats(filled, period=MONTH).attained}
+    assert (found["shop"].rto_seconds, found["idle"].rpo_seconds, found["idle"].rto_seconds) == (240, None, None)
+    assert found["shop"].rpo_seconds == 300 + 3 + 2 * 3600 + 240
+    assert found["other"].rpo_seconds == 2 * 3600 + 240
+
+
+def test_failures_have_causes(filled: Installation, hands: Hands) -> None:
+    for cause in ("SourceError", "SourceError", "Unavailable"):
+        run = runs.start(filled, NewRun("create", "local:test", config_id="shop"))
+        runs.finish(filled, run.id, Outcome("failed", cause=cause))
+    found = stats.stats(filled, period=MONTH, config_id="shop").failures
+    assert found == {"SourceError": 2, "unknown": 2, "Unavailable": 1}
+
+
 def test_the_period_counts(filled: Installation) -> None:
     longer = stats.stats(filled, period=timedelta(days=60), config_id="shop")
     assert longer.runs.by_status["failed"] == 2

@@ -5,21 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String
+from sqlalchemy import LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp.models.base import Base
 
 
 class Configuration(Base):
-    """`document` is as typed, placeholders and all; `version` counts its changes; `source_fingerprint` is that of the
-    sources of its last successful run (None before the first)."""
+    """`document` is as typed, placeholders and all, but for its secrets, which are in `sealed`; `version` counts its
+    changes; `source_fingerprint` is that of the sources of its last successful run (None before the first)."""
 
     __tablename__ = "configurations"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     document: Mapped[dict[str, Any]]
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     enabled: Mapped[bool]
     version: Mapped[int] = mapped_column(default=1)
     source_fingerprint: Mapped[str | None] = mapped_column(String(64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models.base import Base
@@ -22,8 +22,10 @@ _ONE_CLEANUP = text("kind = 'cleanup' AND state IN ('queued', 'running')")
 
 class Run(Base):
     """`state` is changed by services/runs.py alone. `identity` is who asked (`local:<user>`), `trigger` what caused it
-    (`manual`, later `schedule`), `process` the mark of the executing process (webapp/processes.py). Counters are
-    bytes but for `items`; `problem_count` counts all problems, also those beyond the kept ones."""
+    (`manual`, `schedule`, `retry`), `queue` where it waits (None: the process that asked carries it out), `retry_of`
+    the public id of the run that it repeats, `sealed` what its work needs and nobody may read, `process` the mark of
+    the executing process (webapp/processes.py). Counters are bytes but for `items`; `problem_count` counts all
+    problems, also those beyond the kept ones."""
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -35,6 +37,9 @@ class Run(Base):
         Index("ix_runs_config_id_id", "config_id", "id"),
         Index("ix_runs_state_id", "state", "id"),
         Index("ix_runs_created_at", "created_at"),
+        # A slot of a schedule and a retry are started once, whoever looks at the same time.
+        Index("one_run_per_slot", "config_id", "scheduled_for", unique=True),
+        Index("one_retry_per_run", "retry_of", unique=True),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -62,6 +67,11 @@ class Run(Base):
     error: Mapped[str | None] = mapped_column(Text)
     hint: Mapped[str | None] = mapped_column(Text)
     cause: Mapped[str | None] = mapped_column(String(64))
+    queue: Mapped[str | None] = mapped_column(String(128))
+    scheduled_for: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=1, server_default="1")
+    retry_of: Mapped[str | None] = mapped_column(String(32))
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     problems: Mapped[list[RunProblem]] = relationship(order_by="RunProblem.position", lazy="raise")
 
     @property
@@ -87,3 +97,14 @@ class RunProblem(Base):
     kind: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
+
+
+class RunLine(Base):
+    """A line of a run's log, for people."""
+
+    __tablename__ = "run_lines"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    text: Mapped[str] = mapped_column(Text)

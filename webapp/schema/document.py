@@ -10,10 +10,13 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webapp.errors import ConfigurationInvalid, Fault
 from webapp.schema.defaults import Document
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_BYTES = 1 << 20
 PIPE_SECONDS = 10.0
@@ -41,10 +44,18 @@ def parse(text: str | bytes, *, name: str = "the document") -> Document:
     if len(text) > MAX_BYTES:
         raise ConfigurationInvalid(f"{name} is not a configuration.", [Fault("", "is larger than 1 MiB.")])
     try:
-        document = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigurationInvalid(f"{name} is not a configuration.", [Fault("", _json_fault(error))]) from None
+        document = loads(text)
+    except ValueError as error:
+        raise ConfigurationInvalid(f"{name} is not a configuration.", [Fault("", str(error))]) from None
     return validate(document, name=name)
+
+
+def loads(text: str | bytes) -> Any:
+    """What JSON says, strictly: no key twice, no NaN. Raises ValueError with a sentence."""
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ValueError(_json_fault(error)) from None
 
 
 def read(path: Path) -> Document:
@@ -94,11 +105,16 @@ def validate(document: Any, *, name: str = "the document") -> Document:
     try:
         Configuration.model_validate(document)
     except ValidationError as error:
-        faults = [_fault(item, document) for item in error.errors(include_url=False, include_input=False)]
-        raise ConfigurationInvalid(f"{name} is not a valid configuration.", dict.fromkeys(faults)) from None
+        raise ConfigurationInvalid(f"{name} is not a valid configuration.", faults(error, document)) from None
     if not isinstance(document, dict):
         raise ConfigurationInvalid(f"{name} is not a valid configuration.", [Fault("", "must be an object.")])
     return document
+
+
+def faults(error: ValidationError, document: Any) -> list[Fault]:
+    """What pydantic found in `document`, in our words, each once; never a value."""
+    found = (_fault(item, document) for item in error.errors(include_url=False, include_input=False))
+    return list(dict.fromkeys(found))
 
 
 def pointer(parts: Sequence[str | int]) -> str:

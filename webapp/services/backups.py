@@ -51,13 +51,15 @@ SPOOL = "spool"
 
 @dataclass(frozen=True)
 class Order:
-    """Who wants which configuration to be backed up. `as_type` is the type of this run alone."""
+    """Who wants which configuration to be backed up. `as_type` is the type of this run alone, `run_id` the row of the
+    queued run that this is."""
 
     config_id: str
     identity: str
     as_type: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     trigger: str = "manual"
+    run_id: int | None = None
 
 
 @dataclass
@@ -86,6 +88,7 @@ def create(installation: Installation, order: Order, *, cwd: Path, progress: Pro
         type=resolved.type,
         trigger=order.trigger,
         arguments={"tags": dict(order.tags)},
+        run_id=order.run_id,
     )
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:

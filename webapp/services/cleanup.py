@@ -79,7 +79,8 @@ def apply(
     Raises Busy when another cleanup of this installation is at work.
     """
     order = plan.order
-    new = NewRun(CLEANUP, order.identity, config_id=order.config_id, arguments={"now": order.at_once})
+    arguments = {"now": order.at_once}
+    new = NewRun(CLEANUP, order.identity, config_id=order.config_id, arguments=arguments, run_id=order.run_id)
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:
         done = []

@@ -28,6 +28,7 @@ class Order:
     identity: str
     config_id: str | None = None
     at_once: bool = False
+    run_id: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from webapp.errors import Busy, NotFound
+from webapp.errors import Busy, ConfigurationInvalid, Conflict, Fault, NotFound, Outdated
 from webapp.installation import Installation
 from webapp.models import Backup, Configuration, Run
 from webapp.models.run import ACTIVE
 from webapp.schema.defaults import CONFIGURATION, Document
-from webapp.schema.redact import without_secrets
+from webapp.schema.redact import HIDDEN, without_secrets
 from webapp.schema.resolve import Resolved, resolve
-from webapp.services import records, unbuilt
+from webapp.services import audit, records, sealed, unbuilt
+from webapp.services.access import Actor
+
+_SEALED = "document"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,53 @@ def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
     from webapp.schema.document import validate
 
     return _stored(installation, validate(document))
+
+
+def create(installation: Installation, actor: Actor, document: Mapping[str, Any]) -> Configuration:
+    """Stores a new configuration. Raises ConfigurationInvalid, and Conflict when there is one with this id."""
+    from webapp.schema.document import validate
+
+    typed = validate(document)
+    _refuse_hidden(typed)
+    try:
+        return _store(installation, typed, actor=actor, must_be_new=True).configuration
+    except IntegrityError:
+        raise _taken(typed["id"]) from None
+
+
+def replace(
+    installation: Installation,
+    actor: Actor,
+    config_id: str,
+    document: Mapping[str, Any],
+    *,
+    version: int | None = None,
+) -> Configuration:
+    """Changes a configuration; what reads (hidden) stays as it was. With `version`, only when that is the present one.
+
+    Raises NotFound, ConfigurationInvalid, Outdated."""
+    from webapp.schema.document import validate
+
+    present = find(installation, config_id)
+    typed_before = typed(installation, present)
+    merged = _with_secrets(document, shown(present), typed_before)
+    checked = validate(merged)
+    _refuse_hidden(checked)
+    if checked["id"] != config_id:
+        raise ConfigurationInvalid("The configuration was not changed.", [Fault("/id", "never changes.")])
+    return _store(installation, checked, actor=actor, version=version).configuration
+
+
+def typed(installation: Installation, configuration: Configuration) -> Document:
+    """The document with its secrets, as typed: for runs and for those who send. Never show it, never log it.
+
+    Raises KeyMissing, SettingsInvalid, WrongKey."""
+    bound = sealed.of_configuration(configuration.id)
+    found = sealed.opened(installation, configuration.sealed, bound=bound)
+    if not found:
+        return configuration.document
+    document: Document = json.loads(found[_SEALED])
+    return document
 
 
 def store_to_run(installation: Installation, document: Document, *, cwd: Path, as_type: str | None = None) -> Stored:
@@ -76,10 +127,14 @@ def listing(installation: Installation) -> list[Configuration]:
         return list(session.scalars(query))
 
 
-def delete(installation: Installation, config_id: str) -> Deleted:
-    """Marks the configuration deleted; its restore points stay. Raises NotFound, and Busy while it is backed up."""
+def delete(
+    installation: Installation, config_id: str, *, actor: Actor | None = None, version: int | None = None
+) -> Deleted:
+    """Marks the configuration deleted; its restore points stay. Raises NotFound, Busy while it is backed up, and
+    Outdated when `version` is not the present one."""
     with installation.database.transaction() as session:
         configuration = _find(session, config_id)
+        _refuse_outdated(configuration, version)
         active = session.scalars(select(Run).where(Run.config_id == config_id, Run.state.in_(ACTIVE))).first()
         if active is not None:
             raise Busy(
@@ -87,7 +142,10 @@ def delete(installation: Installation, config_id: str) -> Deleted:
             )
         configuration.deleted_at = installation.clock()
         query = select(func.count(Backup.id)).where(Backup.config_id == config_id, Backup.deleted_at.is_(None))
-        return Deleted(configuration, session.scalar(query) or 0)
+        deleted = Deleted(configuration, session.scalar(query) or 0)
+        if actor is not None:
+            audit.record(session, installation, actor, "configuration.deleted", config_id, before=shown(configuration))
+        return deleted
 
 
 def shown(configuration: Configuration) -> Document:
@@ -103,7 +161,8 @@ def ready(
     Raises ConfigurationInvalid. Never store it.
     """
     settings = installation.settings
-    return resolve(configuration.document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type)
+    document = typed(installation, configuration)
+    return resolve(document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type)
 
 
 def remember_sources(installation: Installation, resolved: Resolved) -> None:
@@ -112,32 +171,94 @@ def remember_sources(installation: Installation, resolved: Resolved) -> None:
         session.get_one(Configuration, resolved.config_id).source_fingerprint = resolved.source_fingerprint
 
 
-def _stored(installation: Installation, typed: Document) -> Stored:
+def _stored(installation: Installation, document: Document) -> Stored:
     try:
-        return _store(installation, typed)
+        return _store(installation, document)
     except IntegrityError:  # another process stored the same id for the first time: now it is there
-        return _store(installation, typed)
+        return _store(installation, document)
 
 
-def _store(installation: Installation, typed: Document) -> Stored:
-    now = installation.clock()
+def _store(
+    installation: Installation,
+    document: Document,
+    *,
+    actor: Actor | None = None,
+    version: int | None = None,
+    must_be_new: bool = False,
+) -> Stored:
+    now, config_id = installation.clock(), document["id"]
+    clean = without_secrets(document)
+    kept = None
+    if clean != document:
+        bound = sealed.of_configuration(config_id)
+        kept = sealed.seal(installation, {_SEALED: json.dumps(document)}, bound=bound)
     with installation.database.transaction() as session:
-        configuration = session.get(Configuration, typed["id"], with_for_update=True)
+        configuration = session.get(Configuration, config_id, with_for_update=True)
+        before = None
         if configuration is None:
-            configuration = Configuration(id=typed["id"], version=0, created_at=now)
+            configuration = Configuration(id=config_id, version=0, created_at=now)
             session.add(configuration)
             created = changed = True
         else:
             created = configuration.deleted_at is not None
-            changed = created or configuration.document != typed
+            if must_be_new and not created:
+                raise _taken(config_id)
+            _refuse_outdated(configuration, version)
+            before = None if created else shown(configuration)
+            changed = created or typed(installation, configuration) != document
         if changed:
-            configuration.name = typed["name"]
-            configuration.document = typed
-            configuration.enabled = bool(typed.get("enabled", CONFIGURATION["enabled"]))
+            configuration.name = document["name"]
+            configuration.document, configuration.sealed = clean, kept
+            configuration.enabled = bool(document.get("enabled", CONFIGURATION["enabled"]))
             configuration.version += 1
             configuration.updated_at = now
             configuration.deleted_at = None
+            if actor is not None:
+                action = "configuration.created" if created else "configuration.changed"
+                audit.record(session, installation, actor, action, config_id, before=before, after=clean)
         return Stored(configuration, created=created, changed=changed and not created)
+
+
+def _refuse_outdated(configuration: Configuration, version: int | None) -> None:
+    if version is not None and configuration.version != version:
+        raise Outdated(
+            f"{configuration.id} was changed by somebody else: it is at version {configuration.version}.",
+            version=configuration.version,
+            hint="Read it again, and make your change in what it says now.",
+        )
+
+
+def _taken(config_id: str) -> Conflict:
+    return Conflict(f"There is a configuration {config_id} already.", hint="Change that one, or choose another id.")
+
+
+def _with_secrets(new: Any, was_shown: Any, was: Any) -> Any:
+    """`new`, in which what is still as it was shown is as it was: a document that was read and sent back keeps its
+    secrets, though nobody saw them."""
+    if new == was_shown:
+        return was
+    if isinstance(new, dict) and isinstance(was_shown, dict):
+        return {key: _with_secrets(value, was_shown.get(key), was.get(key)) for key, value in new.items()}
+    if isinstance(new, list) and isinstance(was_shown, list):
+        known = zip(was_shown, was, strict=True)
+        pairs = [*known, *[(None, None)] * max(0, len(new) - len(was))]
+        return [_with_secrets(value, *pair) for value, pair in zip(new, pairs, strict=False)]
+    return new
+
+
+def _refuse_hidden(document: Document) -> None:
+    """Raises ConfigurationInvalid for what reads (hidden) and has no value that it could stand for."""
+    faults = [Fault(at, "reads (hidden); give the value itself.") for at in _hidden_places(document, "")]
+    if faults:
+        raise ConfigurationInvalid("The configuration was not stored.", faults)
+
+
+def _hidden_places(node: Any, at: str) -> list[str]:
+    if isinstance(node, dict):
+        return [place for key, value in node.items() for place in _hidden_places(value, f"{at}/{key}")]
+    if isinstance(node, list):
+        return [place for number, value in enumerate(node) for place in _hidden_places(value, f"{at}/{number}")]
+    return [at] if isinstance(node, str) and HIDDEN in node else []
 
 
 def _find(session: Session, config_id: str) -> Configuration:

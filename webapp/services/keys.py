@@ -16,7 +16,7 @@ from webapp.errors import Invalid, ServiceError
 from webapp.installation import Installation
 from webapp.keyfile import encryption_key, replace_key_file
 from webapp.models import Destination
-from webapp.services import keyrings, repositories, secrets
+from webapp.services import keyrings, repositories, sealed
 from webapp.services.keyrings import Tell
 
 HOME = "home"
@@ -81,7 +81,7 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
         keyrings.confirm_code(settings, kept_code)
     _close(_reach_all(installation, _unlock(installation, tell))[0])  # what other homes changed is known now
     if new_key is not None:
-        _reseal(installation, [key, new_key])
+        sealed.reseal_all(installation, [key, new_key])
     with keyrings.locked(settings):
         keyring = _newest(installation, new_key, tell).with_new_epoch()
         code = kept_code or keys.new_recovery_code()
@@ -147,7 +147,7 @@ def settle(installation: Installation) -> dict[str, str]:
     finally:
         _close(reached)
     if not waiting:
-        _reseal(installation, [encryption_key(settings, may_generate=False, tell=repositories.silent)])
+        sealed.reseal_all(installation, [encryption_key(settings, may_generate=False, tell=repositories.silent)])
         with keyrings.locked(settings):
             keyrings.drop_retired(settings, old)
     return waiting
@@ -218,12 +218,3 @@ def _newest(installation: Installation, new_key: bytes | None, tell: Tell) -> Ke
         hint="Set the new key. If it is lost, `backup-cli destination attach NAME … --recovery-code -` takes the code "
         "that the change told.",
     )
-
-
-def _reseal(installation: Installation, sealing: list[bytes]) -> None:
-    """The credentials of destinations, sealed for these keys."""
-    with installation.database.transaction() as session:
-        for row in session.query(Destination).filter(Destination.sealed.is_not(None)):
-            assert row.sealed is not None
-            values = secrets.unseal(installation.settings, row.sealed, bound=row.place, tell=repositories.silent)
-            row.sealed = secrets.reseal(values, sealing, bound=row.place)

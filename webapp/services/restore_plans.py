@@ -23,6 +23,7 @@ from webapp.models import Backup, Configuration
 from webapp.schema import placeholders
 from webapp.schema.redact import HIDDEN
 from webapp.schema.resolve import resolve_databases
+from webapp.services import configurations
 
 SCHEMES = ("postgresql://", "postgres://")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -327,7 +328,7 @@ def _source_server(
     hint = "Say where it shall go: --to postgresql://host/name"
     with installation.database.reading() as session:
         configuration = session.get(Configuration, backup.config_id)
-        document = manifest.config if configuration is None else configuration.document
+    document = manifest.config if configuration is None else configurations.typed(installation, configuration)
     try:
         settings = installation.settings
         sources = resolve_databases(document, settings.environment, cwd=cwd, home=settings.home)

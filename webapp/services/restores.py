@@ -49,6 +49,7 @@ class Order:
     jobs: int = 1
     verify: bool = False
     practice: bool = False
+    run_id: int | None = None
 
 
 def plan(installation: Installation, order: Order, *, cwd: Path, tell: Tell) -> Plan:
@@ -81,6 +82,7 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
         backup_id=backup.public_id,
         type=backup.type,
         arguments={"only": [each.encode("utf-8", "backslashreplace").decode() for each in order.only]},
+        run_id=order.run_id,
     )
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:

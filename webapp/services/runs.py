@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from engine.ids import new_id, spell
 from webapp.errors import Busy, Conflict, NotFound
 from webapp.installation import Installation
+from webapp.models.event import Event
 from webapp.models.run import (
     ACTIVE,
     CANCELLED,
@@ -40,6 +42,7 @@ _FROM: Mapping[str, tuple[str, ...]] = {
     INTERRUPTED: ACTIVE,
 }
 _TRIES = 3
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class NewRun:
     type: str | None = None
     trigger: str = "manual"
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    run_id: int | None = None
+    """The queued run (its row's id) that this is; None for a run that is started here and now."""
+    queue: str | None = None
+    scheduled_for: datetime | None = None
+    attempt: int = 1
+    retry_of: str | None = None
+    sealed: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,24 @@ def start(installation: Installation, new: NewRun) -> Run:
     configuration is being backed up already or another cleanup is at work, and NotFound when there is no such
     configuration.
     """
+    if new.run_id is not None:
+        return _claim(installation, new, new.run_id)
+    return _entered(installation, new)
+
+
+def put(installation: Installation, new: NewRun) -> Run:
+    """A run in the state `queued`, committed, for services/submit.py to send. Raises as `start`."""
+    if new.queue is None:
+        raise ValueError("a run that waits needs a queue to wait in")
+    return _entered(installation, new)
+
+
+def _entered(installation: Installation, new: NewRun) -> Run:
     for _ in range(_TRIES):
         interrupt_dead(installation)
         try:
-            return _insert(installation, new)
+            with installation.database.transaction() as session:
+                return insert_run(session, installation, new)
         except IntegrityError:
             other = _in_the_way(installation, new)
         if other is not None:
@@ -127,7 +151,9 @@ def beat(installation: Installation, run_id: int, counters: Counters) -> Pulse:
         return Pulse(alive=True, cancel_requested=bool(session.scalar(_cancel_flag(run_id))))
 
 
-def finish(installation: Installation, run_id: int, outcome: Outcome) -> bool:
+def finish(
+    installation: Installation, run_id: int, outcome: Outcome, *, only_from: Sequence[str] | None = None
+) -> bool:
     """Ends the run. False when somebody else ended it before (it was taken for dead): then nothing is changed."""
     if outcome.state not in ENDED:
         raise ValueError(f"a run does not end as {outcome.state}")
@@ -141,7 +167,7 @@ def finish(installation: Installation, run_id: int, outcome: Outcome) -> bool:
         }
         if outcome.backup_id is not None:
             values["backup_id"] = outcome.backup_id
-        if not _move(session, run_id, outcome.state, at=installation.clock(), **values):
+        if not _move(session, run_id, outcome.state, at=installation.clock(), only_from=only_from, **values):
             return False
         _add_problems(session, run_id, outcome.problems)
         return True
@@ -192,6 +218,15 @@ def fetch(installation: Installation, run_id: int) -> Run:
         return session.get_one(Run, run_id)
 
 
+def wait(installation: Installation, public_id: str, seconds: float) -> Run:
+    """The run when it has ended, or as it is after `seconds`. Raises NotFound."""
+    for _ in range(int(seconds / _LOOK_SECONDS)):
+        if not find(installation, public_id).is_active:
+            break
+        threading.Event().wait(_LOOK_SECONDS)
+    return find(installation, public_id)
+
+
 def listing(
     installation: Installation,
     *,
@@ -222,7 +257,9 @@ def problems(installation: Installation, run_id: int) -> list[RunProblem]:
         return list(session.scalars(query))
 
 
-def _insert(installation: Installation, new: NewRun) -> Run:
+def insert_run(session: Session, installation: Installation, new: NewRun) -> Run:
+    """The row of a new run: queued when it has a queue, else running. For callers that need it in a transaction of
+    theirs; IntegrityError when another run is in the way."""
     now = installation.clock()
     run = Run(
         public_id=spell("run", new_id()),
@@ -234,15 +271,40 @@ def _insert(installation: Installation, new: NewRun) -> Run:
         trigger=new.trigger,
         identity=new.identity,
         host=installation.host,
-        process=installation.process,
+        process=None if new.queue else installation.process,
         created_at=now,
         arguments=dict(new.arguments),
+        queue=new.queue,
+        scheduled_for=new.scheduled_for,
+        attempt=new.attempt,
+        retry_of=new.retry_of,
+        sealed=new.sealed,
     )
-    with installation.database.transaction() as session:
-        session.add(run)
-        session.flush()
+    session.add(run)
+    session.flush()
+    if new.queue is None:
         _move(session, run.id, RUNNING, at=now)
-        session.refresh(run)
+    session.refresh(run)
+    return run
+
+
+def _claim(installation: Installation, new: NewRun, run_id: int) -> Run:
+    """A queued run becomes this process's. Raises Conflict when somebody else has it, or it was cancelled."""
+    with installation.database.transaction() as session:
+        won = _move(
+            session,
+            run_id,
+            RUNNING,
+            at=installation.clock(),
+            host=installation.host,
+            process=installation.process,
+            type=new.type,
+            config_id=new.config_id,
+            backup_id=new.backup_id,
+        )
+        run = session.get_one(Run, run_id)
+    if not won:
+        raise Conflict(f"The run {run.public_id} is {run.state} already.")
     return run
 
 
@@ -253,10 +315,20 @@ def _move(
     if to == RUNNING:
         values.update(started_at=at, heartbeat_at=at)
     else:
-        values.update(finished_at=at)
+        values.update(finished_at=at, sealed=None)
     allowed = _FROM[to] if only_from is None else only_from
     moved = _update(session, update(Run).where(Run.id == run_id, Run.state.in_(allowed)).values(state=to, **values))
+    if moved and to in ENDED:
+        _tell(session, run_id, to, at)
     return moved == 1
+
+
+def _tell(session: Session, run_id: int, state: str, at: datetime) -> None:
+    """The end of a run and the event that tells of it are one transaction: none of them is ever without the other."""
+    columns = select(Run.public_id, Run.config_id, Run.kind, Run.trigger).where(Run.id == run_id)
+    public_id, config_id, kind, trigger = session.execute(columns).one()
+    details = {"kind": kind, "trigger": trigger}
+    session.add(Event(kind=state, config_id=config_id, run_id=public_id, at=at, details=details))
 
 
 def _update(session: Session, statement: Any) -> int:

@@ -16,7 +16,8 @@ from webapp.errors import ServiceError
 from webapp.installation import Installation
 from webapp.models import Backup, Run
 from webapp.models.run import FAILED, INTERRUPTED, STATES, SUCCEEDED, WARNING
-from webapp.services import repositories, restore_points
+from webapp.services import objectives, repositories, restore_points
+from webapp.services.objectives import Attained
 from webapp.services.restore_points import READY, Place, Series, total_of
 
 _CREATE = "create"
@@ -58,11 +59,13 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Storage:
-    """What lies at one destination now: `packs` and their `bytes` are None when they could not be listed."""
+    """What lies at one destination now: `packs` and their `bytes` are None when they could not be listed.
+    `days_until_full` is by what the period added each day; None when nobody can tell."""
 
     place: Place
     packs: int | None
     bytes: int | None
+    days_until_full: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Stats:
     bytes: Bytes
     series: list[Series]
     storage: list[Storage]
+    failures: dict[str, int]
+    attained: list[Attained]
 
 
 def stats(installation: Installation, *, period: timedelta, config_id: str | None = None) -> Stats:
@@ -84,12 +89,18 @@ def stats(installation: Installation, *, period: timedelta, config_id: str | Non
     if config_id is not None:
         restore_points.require_series(installation, config_id)
     since = installation.clock() - period
+    growth = objectives.stored_per_day(installation, since)
     return Stats(
         since=since,
         runs=_runs(installation, since, config_id),
         bytes=_bytes(installation, since, config_id),
         series=restore_points.series(installation, config_id=config_id),
-        storage=[_storage(installation, place) for place in restore_points.places(installation)],
+        storage=[
+            _storage(installation, place, growth.get(place.destination.id, 0.0))
+            for place in restore_points.places(installation)
+        ],
+        failures=objectives.failures(installation, since, config_id=config_id),
+        attained=objectives.attained(installation, since, config_id=config_id),
     )
 
 
@@ -129,7 +140,7 @@ def _bytes(installation: Installation, since: datetime, config_id: str | None) -
         return Bytes(*(int(value) for value in session.execute(query).one()))
 
 
-def _storage(installation: Installation, place: Place) -> Storage:
+def _storage(installation: Installation, place: Place, per_day: float) -> Storage:
     if place.state != READY:
         return Storage(place, None, None)
     try:
@@ -140,4 +151,4 @@ def _storage(installation: Installation, place: Place) -> Storage:
                 size += item.size
     except (EngineError, ServiceError):
         return Storage(place, None, None)
-    return Storage(place, packs, size)
+    return Storage(place, packs, size, objectives.days_until_full(place.free_bytes, per_day))

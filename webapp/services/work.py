@@ -13,7 +13,7 @@ from engine.progress import Progress
 from webapp.errors import ServiceError, Unavailable
 from webapp.installation import Installation
 from webapp.models import Run
-from webapp.models.run import CANCELLED, FAILED, SUCCEEDED, WARNING
+from webapp.models.run import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.services import runs
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.runs import NewRun, Outcome
@@ -43,6 +43,10 @@ class Finished:
 Work = Callable[[Run, Heartbeat], Ended]
 
 
+class Stopped(Cancelled):
+    """The service stops: nobody wants the work to be undone, so it may be tried again."""
+
+
 def carry_out(installation: Installation, new: NewRun, progress: Progress, work: Work) -> Finished:
     """Starts the run, does the work while the run's heart beats, and records how it ended.
 
@@ -55,6 +59,8 @@ def carry_out(installation: Installation, new: NewRun, progress: Progress, work:
         except (KeyboardInterrupt, SystemExit):
             _finish(installation, run, watch, Ended(CANCELLED, error=Cancelled("Interrupted.")))
             raise
+        except Stopped as error:
+            ended = Ended(INTERRUPTED, error=error)
         except Cancelled as error:
             ended = Ended(CANCELLED, error=error)
         except Exception as error:  # noqa: BLE001 (whatever it is, the run has failed and its row must say so)

@@ -1,0 +1,116 @@
+"""Rows in the words of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from webapp.installation import Installation
+from webapp.models import ApiToken, Backup, Configuration, Run, RunProblem, User
+from webapp.services import configurations, restore_points, schedules, work
+
+_NEXT = 3
+
+
+def run(row: Run, problems: Sequence[RunProblem] = ()) -> dict[str, Any]:
+    """A run: what `create --json` says, and who, where and when."""
+    kept = tuple((each.kind, each.path, each.reason) for each in problems)
+    document = work.document(row, kept)
+    return {
+        "runId": row.public_id,
+        "kind": row.kind,
+        "status": row.state,
+        "configId": row.config_id,
+        "backupId": row.backup_id,
+        "type": document["type"],
+        "trigger": row.trigger,
+        "identity": row.identity,
+        "host": row.host,
+        "createdAt": row.created_at,
+        "startedAt": row.started_at,
+        "finishedAt": row.finished_at,
+        "durationSeconds": row.duration_seconds,
+        "items": row.items,
+        "files": document["files"],
+        "databases": document["databases"],
+        "bytes": document["bytes"],
+        "destinations": document["destinations"],
+        "problems": document["problems"],
+        "problemCount": row.problem_count,
+        "result": row.result,
+        "error": row.error,
+        "hint": row.hint,
+    }
+
+
+def configuration(installation: Installation, row: Configuration) -> dict[str, Any]:
+    """A configuration without its secrets, and when it runs next."""
+    return {
+        "id": row.id,
+        "version": row.version,
+        "createdAt": row.created_at,
+        "updatedAt": row.updated_at,
+        "configuration": configurations.shown(row),
+        "nextRuns": schedules.upcoming(installation, row, _NEXT),
+    }
+
+
+def backup(row: Backup) -> dict[str, Any]:
+    """A restore point with its copies."""
+    hold = row.hold
+    return {
+        "backupId": row.public_id,
+        "configId": row.config_id,
+        "type": row.type,
+        "status": restore_points.status_of(row),
+        "startedAt": row.started_at,
+        "finishedAt": row.finished_at,
+        "totals": row.totals,
+        "databases": row.databases,
+        "paths": row.paths,
+        "problems": row.problem_count,
+        "tags": row.tags,
+        "host": row.host,
+        "verifiedAt": restore_points.verified_at(row),
+        "hold": None if hold is None else {"reason": hold.reason, "by": hold.identity, "until": hold.until_at},
+        "destinations": [
+            {
+                "name": copy.destination.name,
+                "type": copy.destination.kind,
+                "state": copy.state,
+                "verifiedAt": copy.verified_at,
+                "trashedAt": copy.trashed_at,
+            }
+            for copy in row.copies
+        ],
+    }
+
+
+def user(row: User) -> dict[str, Any]:
+    """An account."""
+    return {
+        "id": row.public_id,
+        "name": row.name,
+        "role": row.role,
+        "enabled": row.is_enabled,
+        "secondFactor": row.has_second_factor,
+        "mustChangePassword": row.must_change_password,
+        "createdAt": row.created_at,
+        "signedInAt": row.signed_in_at,
+    }
+
+
+def token(row: ApiToken) -> dict[str, Any]:
+    """A token, without what opens anything."""
+    return {
+        "id": row.public_id,
+        "user": row.user.name,
+        "name": row.name,
+        "prefix": row.prefix,
+        "scope": row.scope,
+        "networks": list(row.networks),
+        "createdAt": row.created_at,
+        "expiresAt": row.expires_at,
+        "usedAt": row.used_at,
+        "usedFrom": row.used_from,
+    }

@@ -1,0 +1,67 @@
+"""Backups that should be there and are not: told once when the objective passes, and again only after it was met."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+
+from webapp.installation import Installation
+from webapp.models import Backup, Configuration, Schedule
+from webapp.models.event import MISSED, Event
+from webapp.services import schedules
+
+# Without an objective of its own a configuration may miss one time of its schedule, and this much of the next.
+GRACE = timedelta(minutes=15)
+
+
+def look(installation: Installation) -> list[str]:
+    """The configurations that are overdue since now; an event was written for each."""
+    now = installation.clock()
+    newest = (
+        select(Backup.config_id, func.max(Backup.finished_at).label("at"))
+        .where(Backup.deleted_at.is_(None))
+        .group_by(Backup.config_id)
+        .subquery()
+    )
+    query = (
+        select(Configuration, Schedule, newest.c.at)
+        .join(Schedule, Schedule.config_id == Configuration.id)
+        .outerjoin(newest, newest.c.config_id == Configuration.id)
+        .where(Configuration.deleted_at.is_(None), Configuration.enabled.is_(True))
+    )
+    with installation.database.reading() as session:
+        rows = session.execute(query).all()
+    found = []
+    for configuration, schedule, at in rows:
+        deadline = due_by(configuration, schedule, at)
+        is_late = deadline is not None and deadline < now
+        if is_late != (schedule.missed_at is not None) and _note(installation, configuration, at, is_late=is_late):
+            found.append(configuration.id)
+    return found
+
+
+def due_by(configuration: Configuration, schedule: Schedule, newest: datetime | None) -> datetime | None:
+    """When the next restore point has to be there; None when nothing was promised, or it is paused."""
+    since = newest or configuration.created_at
+    objectives = configuration.document.get("objectives") or {}
+    if objectives.get("rpoMinutes"):
+        return since + timedelta(minutes=objectives["rpoMinutes"])
+    if schedule.next_at is None or schedule.expression is None:
+        return None
+    _, second = schedules.preview(schedule.expression, schedule.zone, max(since, configuration.updated_at), 2)
+    return second + GRACE
+
+
+def _note(installation: Installation, configuration: Configuration, newest: datetime | None, *, is_late: bool) -> bool:
+    """Whether this call was the one that noted it as overdue."""
+    now = installation.clock()
+    with installation.database.transaction() as session:
+        row = session.get(Schedule, configuration.id, with_for_update=True)
+        if row is None or (row.missed_at is not None) == is_late:
+            return False
+        row.missed_at = now if is_late else None
+        if is_late:
+            details = {"newestAt": None if newest is None else newest.isoformat()}
+            session.add(Event(kind=MISSED, config_id=configuration.id, at=now, details=details))
+    return is_late
