@@ -56,7 +56,7 @@ def _stored(door: Door, config_id: str | None, file: Path | None, changes: dict[
     assert config_id is not None
     configuration = configurations.find(installation, config_id)
     if changes:
-        configurations.store(installation, {**configuration.document, **changes})
+        configurations.store(installation, {**configurations.typed(installation, configuration), **changes})
     return config_id
 
 

@@ -20,7 +20,7 @@ from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import ACTIVE, CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, WARNING
 from webapp.processes import is_gone, process_mark
-from webapp.services import configurations, runs
+from webapp.services import audit, configurations, runs
 from webapp.services.runs import Counters, NewRun, Outcome
 
 CREATE = NewRun("create", "local:test", config_id="shop", type="full", arguments={"tag": "x"})
@@ -52,6 +52,18 @@ def test_a_run_from_start_to_end(installation: Installation, hands: Hands) -> No
     assert (found.result, found.backup_id, found.problem_count) == ({"backupId": "bk_x"}, "bk_x", 2)
     kept = runs.problems(installation, run.id)
     assert [(problem.path, problem.reason) for problem in kept] == [("/srv/\\udcff\n", "no\\x00pe")]
+
+
+def test_the_end_of_a_run_is_audited_once(installation: Installation, hands: Hands) -> None:
+    run = runs.start(installation, CREATE)
+    assert list(audit.every(installation)) == []
+    hands.now += timedelta(seconds=3)
+    assert runs.finish(installation, run.id, Outcome(FAILED, error="the disk is gone"))
+    assert not runs.finish(installation, run.id, Outcome(SUCCEEDED))
+    (entry,) = audit.every(installation)
+    assert (entry.identity, entry.action, entry.object) == ("local:test", "run.create", run.public_id)
+    assert (entry.outcome, entry.error, entry.duration_ms) == (FAILED, "the disk is gone", 3000)
+    assert not audit.verify(installation).flaws
 
 
 def test_what_has_ended_stays_as_it_is(installation: Installation) -> None:

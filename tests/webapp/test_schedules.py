@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.support.command import CommandLine
 from tests.webapp.support import Hands, document
 from webapp.errors import Invalid
-from webapp.installation import Installation
+from webapp.installation import Installation, open_installation
 from webapp.models import Run
 from webapp.models.run import SUCCEEDED
 from webapp.services import configurations, runs, schedules
 from webapp.services.runs import Outcome
+from webapp.settings import read_settings
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
 # Sixty days each around a change of the clock in spring and in autumn, of either half of the world.
@@ -156,3 +159,21 @@ def test_a_clock_that_jumps_ahead_and_back(installation: Installation, hands: Ha
     assert len(slots) == len(set(slots))
     expected = schedules.preview("0 2 * * *", "Europe/Berlin", begun, 3)
     assert sorted(slot for slot in slots if slot <= hands.now) == expected
+
+
+def test_a_new_time_leaves_the_secrets_of_a_configuration_as_they_are(cli: CommandLine, hands: Hands) -> None:
+    url = "postgresql://u:CANARY-of-a-password@db/shop"
+    whole = document(type="database", sources={"databases": [{"url": url}]})
+    (cli.folder / "shop.json").write_text(json.dumps(whole))
+    cli("config", "import", "shop.json", code=0)
+    cli("schedule", "--config", "shop", "--cron", "5 4 * * *", code=0)
+    opened = open_installation(read_settings({"HOLDFAST_HOME": str(cli.home)}), clock=hands)
+    try:
+        assert configurations.typed(opened, configurations.find(opened, "shop")) == {**whole, "schedule": "5 4 * * *"}
+    finally:
+        opened.close()
+    shown = cli("config", "export", "shop", code=0).stdout
+    (cli.folder / "shown.json").write_text(shown)
+    refused = cli("config", "import", "shown.json", code=2)
+    assert "CANARY" not in shown
+    assert "reads (hidden)" in refused.stderr

@@ -49,7 +49,9 @@ def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
     (a deleted one comes back, with its restore points). Raises ConfigurationInvalid."""
     from webapp.schema.document import validate
 
-    return _stored(installation, validate(document))
+    checked = validate(document)
+    _refuse_hidden(checked)
+    return _stored(installation, checked)
 
 
 def create(installation: Installation, actor: Actor, document: Mapping[str, Any]) -> Configuration:

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from engine.ids import new_id, spell
 from webapp.errors import Busy, Conflict, NotFound
 from webapp.installation import Installation
-from webapp.models.event import Event
 from webapp.models.run import (
     ACTIVE,
     CANCELLED,
@@ -30,6 +29,7 @@ from webapp.models.run import (
     RunProblem,
 )
 from webapp.processes import is_gone
+from webapp.services.run_ends import tell
 
 KEPT_PROBLEMS = 1000
 CLEANUP = "cleanup"
@@ -167,7 +167,7 @@ def finish(
         }
         if outcome.backup_id is not None:
             values["backup_id"] = outcome.backup_id
-        if not _move(session, run_id, outcome.state, at=installation.clock(), only_from=only_from, **values):
+        if not _move(session, installation, run_id, outcome.state, only_from=only_from, **values):
             return False
         _add_problems(session, run_id, outcome.problems)
         return True
@@ -175,21 +175,20 @@ def finish(
 
 def interrupt_dead(installation: Installation) -> list[Run]:
     """Ends the runs that nobody works on any more: their process is gone, or silent for too long."""
-    now = installation.clock()
-    silent_since = now - timedelta(seconds=installation.expiry_seconds)
+    silent_since = installation.clock() - timedelta(seconds=installation.expiry_seconds)
     with installation.database.reading() as session:
         dead = [run for run in session.scalars(select(Run).where(Run.state == RUNNING)) if _is_dead(run, silent_since)]
     if not dead:
         return []
     with installation.database.transaction() as session:
-        return [run for run in dead if _declare_dead(session, run, at=now, silent_since=silent_since)]
+        return [run for run in dead if _declare_dead(session, installation, run, silent_since=silent_since)]
 
 
 def request_cancel(installation: Installation, public_id: str) -> Run:
     """Asks a run to stop; a queued one stops at once. Raises NotFound, and Conflict when it has ended."""
     run = find(installation, public_id)
     with installation.database.transaction() as session:
-        if _move(session, run.id, CANCELLED, at=installation.clock(), only_from=(QUEUED,)):
+        if _move(session, installation, run.id, CANCELLED, only_from=(QUEUED,)):
             return run
         asked = _update(
             session, update(Run).where(Run.id == run.id, Run.state == RUNNING).values(cancel_requested=True)
@@ -283,7 +282,7 @@ def insert_run(session: Session, installation: Installation, new: NewRun) -> Run
     session.add(run)
     session.flush()
     if new.queue is None:
-        _move(session, run.id, RUNNING, at=now)
+        _move(session, installation, run.id, RUNNING)
     session.refresh(run)
     return run
 
@@ -293,9 +292,9 @@ def _claim(installation: Installation, new: NewRun, run_id: int) -> Run:
     with installation.database.transaction() as session:
         won = _move(
             session,
+            installation,
             run_id,
             RUNNING,
-            at=installation.clock(),
             host=installation.host,
             process=installation.process,
             type=new.type,
@@ -309,9 +308,16 @@ def _claim(installation: Installation, new: NewRun, run_id: int) -> Run:
 
 
 def _move(
-    session: Session, run_id: int, to: str, *, at: datetime, only_from: Sequence[str] | None = None, **values: Any
+    session: Session,
+    installation: Installation,
+    run_id: int,
+    to: str,
+    *,
+    only_from: Sequence[str] | None = None,
+    **values: Any,
 ) -> bool:
     """The only place where a run's state changes. Whether this call moved it: the row count says who won."""
+    at = installation.clock()
     if to == RUNNING:
         values.update(started_at=at, heartbeat_at=at)
     else:
@@ -319,16 +325,8 @@ def _move(
     allowed = _FROM[to] if only_from is None else only_from
     moved = _update(session, update(Run).where(Run.id == run_id, Run.state.in_(allowed)).values(state=to, **values))
     if moved and to in ENDED:
-        _tell(session, run_id, to, at)
+        tell(session, installation, session.get_one(Run, run_id, populate_existing=True))
     return moved == 1
-
-
-def _tell(session: Session, run_id: int, state: str, at: datetime) -> None:
-    """The end of a run and the event that tells of it are one transaction: none of them is ever without the other."""
-    columns = select(Run.public_id, Run.config_id, Run.kind, Run.trigger).where(Run.id == run_id)
-    public_id, config_id, kind, trigger = session.execute(columns).one()
-    details = {"kind": kind, "trigger": trigger}
-    session.add(Event(kind=state, config_id=config_id, run_id=public_id, at=at, details=details))
 
 
 def _update(session: Session, statement: Any) -> int:
@@ -337,7 +335,7 @@ def _update(session: Session, statement: Any) -> int:
     return result.rowcount
 
 
-def _declare_dead(session: Session, run: Run, *, at: datetime, silent_since: datetime) -> bool:
+def _declare_dead(session: Session, installation: Installation, run: Run, *, silent_since: datetime) -> bool:
     # It may have ended, or said that it lives, since it was looked at: look again, now that nobody else can write.
     session.add(run)
     session.refresh(run, with_for_update=True)
@@ -345,9 +343,9 @@ def _declare_dead(session: Session, run: Run, *, at: datetime, silent_since: dat
         return False
     moved = _move(
         session,
+        installation,
         run.id,
         INTERRUPTED,
-        at=at,
         error=f"The process that ran this on {run.host} ended without a word.",
         hint="Start it again; what it had committed is safe.",
         cause="interrupted",
