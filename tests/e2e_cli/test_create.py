@@ -49,15 +49,15 @@ def test_defaults_that_fail_are_not_left_configured(shop: Shop, variables: dict[
 
 
 def test_settings_without_effect_are_told_in_one_line(shop: Shop) -> None:
-    notifications = {"onFailure": ["ops@example.com"]}
-    idle = shop.write(schedule="0 2 * * *", notifications=notifications, pingUrl="https://example.com/ping")
+    idle = shop.write(verify={"afterBackup": True}, drill={"schedule": "0 3 * * 0"}, schedule="0 2 * * *")
     outcome = shop.cli("create", "--file", idle, code=0)
-    (line,) = [line for line in outcome.stderr.splitlines() if "no effect yet" in line]
-    assert line == "Warning: schedule, notifications and pingUrl of shop have no effect yet: the service is not built."
-    assert "no effect" not in shop.cli("create", "--file", shop.write(), code=0).stderr
-    one = shop.cli("create", "--file", shop.write(schedule="@daily"), "--json", code=0)
+    (line,) = [line for line in outcome.stderr.splitlines() if "no effect" in line]
+    assert line == "Warning: verify and drill of shop have no effect: not built yet."
+    with_schedule = shop.write(schedule="@daily", notifications={"onFailure": ["ops@example.com"]})
+    assert "no effect" not in shop.cli("create", "--file", with_schedule, code=0).stderr
+    one = shop.cli("create", "--file", shop.write(verify={"afterBackup": True}), "--json", code=0)
     assert one.json["status"] == "succeeded"
-    assert "schedule of shop has no effect yet" in one.stderr
+    assert "verify of shop has no effect" in one.stderr
 
 
 def test_a_destination_of_a_user_who_does_not_exist(shop: Shop) -> None:

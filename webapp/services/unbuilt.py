@@ -9,8 +9,8 @@ from typing import Any
 from webapp.errors import NotBuilt
 from webapp.schema.resolve import Resolved
 
-# They take effect with the service that comes next; a run by hand is the same without them.
-WITHOUT_EFFECT = ("schedule", "notifications", "verify", "drill", "objectives", "queue", "pingUrl")
+# Nothing carries them out yet; a backup is the same without them.
+WITHOUT_EFFECT = ("verify", "drill")
 
 
 def refuse(resolved: Resolved) -> None:
@@ -25,9 +25,7 @@ def without_effect(document: Mapping[str, Any]) -> str:
     if not named:
         return ""
     listed = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
-    return (
-        f"{listed} of {document['id']} {'have' if len(named) > 1 else 'has'} no effect yet: the service is not built."
-    )
+    return f"{listed} of {document['id']} {'have' if len(named) > 1 else 'has'} no effect: not built yet."
 
 
 def _says_something(value: Any) -> bool:
