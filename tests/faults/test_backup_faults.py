@@ -12,7 +12,7 @@ import pytest
 
 from engine.backup import Result
 from engine.errors import EngineError, Fenced, Unavailable
-from engine.repository import layout
+from engine.repository import layout, mark
 from engine.storage.local import LocalStorage
 from tests.support.faults import FaultyStorage, kill_this_process, run_and_wait
 from tests.support.repositories import Bench
@@ -130,15 +130,10 @@ def test_a_fenced_run_fails_whatever_exists(prepared: tuple[Bench, Path, State])
 
 def test_a_pack_in_a_mark_is_not_referred_to(prepared: tuple[Bench, Path, State]) -> None:
     """What a pruner is about to delete is stored again, in a new pack."""
-    import msgpack
-
-    from engine.repository import box
-
     bench, source, _ = prepared
     opened = bench.open()
     marked = list(opened.list_packs())
-    plain = msgpack.packb({"pruner": b"p" * 16, "packs": marked, "sessions": [], "startedAt": 0})
-    opened.storage.put("marks/" + "aa" * 16, box.seal_box(bench.keyring, box.MARK, plain, 1))
+    mark.create(opened, marked, now=bench.clock())
     result = bench.backup(source)
     assert result.manifest.totals["filesUnchanged"] == 0
     for name in marked:

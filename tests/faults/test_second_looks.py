@@ -8,7 +8,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgpack
 import pytest
 
 from engine import compress, crypto
@@ -17,7 +16,7 @@ from engine.errors import Corrupt, NotFound, Unavailable
 from engine.model import tree
 from engine.model.tree import Node
 from engine.progress import Silent
-from engine.repository import box, layout
+from engine.repository import box, layout, mark
 from engine.repository.heal import sync
 from engine.repository.pack import DATA, OpenPack
 from engine.repository.reader import open_reader
@@ -71,13 +70,12 @@ def test_a_pack_in_a_mark_is_not_healed_onto(fleet: Fleet, tmp_path: Path) -> No
     two = fleet.open("two")
     for item in list(two.storage.list(layout.MANIFESTS)):
         two.storage.delete(item.name)
-    plain = msgpack.packb({"pruner": b"p" * 16, "packs": list(two.list_packs()), "sessions": [], "startedAt": 0})
-    two.storage.put("marks/" + "aa" * 16, box.seal_box(fleet.keyring, box.MARK, plain, 1))
     marked = two.list_packs()
+    own = mark.create(two, marked, now=fleet.clock())
     sync([("one", fleet.open("one"))], "two", two, clock=fleet.clock, progress=Silent(), spool=fleet.folder)
     for name in marked:  # as its pruner does
         two.storage.delete(layout.pack(name))
-    two.storage.delete("marks/" + "aa" * 16)
+    mark.remove(two, own.id)
     assert_restores_all(fleet, "two", tmp_path / "source", [snapshot(tmp_path / "source")])
 
 

@@ -114,6 +114,7 @@ def test_a_mark_waits_for_the_writer_that_is_at_work(shelf: Shelf) -> None:
     shelf.clean()
     session = Session(shelf.repository(), b"w" * 16, "other", shelf.hands)
     session.start()
+    _renewed(shelf, WEEK)
     shelf.hands.now += WEEK
     shelf.clean()
     size = shelf.size()

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from engine.errors import Cancelled
 from engine.progress import Silent
+from tests.webapp.shelf import Shelf
 from tests.webapp.support import document
 from webapp.errors import Busy, ConfigurationInvalid, NotBuilt, NotFound
 from webapp.installation import Installation
-from webapp.services import configurations, runs, unbuilt
+from webapp.models import Destination
+from webapp.services import backups, configurations, runs, unbuilt
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.runs import NewRun, Outcome
 
@@ -126,3 +130,23 @@ def _until(holds: Callable[[], bool]) -> None:
     pause = threading.Event()
     while not holds():
         pause.wait(0.005)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_first_backups_to_a_new_place_at_once(shelf: Shelf, number: int) -> None:
+    """One makes the repository and the others use it; none fails for that, and none takes the destination away."""
+    (shelf.source / "file").write_text("content")
+    names = [shelf.configure(f"shop-{each}") for each in range(6)]
+    gate = threading.Barrier(len(names))
+
+    def first(name: str) -> str | None:
+        gate.wait()
+        order = backups.Order(name, "local:test")
+        done = backups.create(shelf.installation, order, cwd=shelf.source, progress=Silent(), tell=lambda text: None)
+        return done.error
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert list(pool.map(first, names)) == [None] * len(names)
+    with shelf.installation.database.reading() as session:
+        (place,) = session.scalars(select(Destination)).all()
+    assert place.repository_id is not None

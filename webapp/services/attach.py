@@ -130,9 +130,7 @@ def _bring(installation: Installation, config_id: str, repository: Repository, c
     try:
         document = _newest_document(points, repository)
         hidden = HIDDEN in json.dumps(document, ensure_ascii=False)
-        if hidden:
-            document["enabled"] = False
-        stored = configurations.store(installation, document).configuration
+        stored = configurations.bring_back(installation, document).configuration
     except ConfigurationInvalid as error:
         return Brought(config_id, len(points), (f"It cannot be brought back: {error}",))
     except (EngineError, ServiceError) as error:

@@ -54,6 +54,17 @@ def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
     return _stored(installation, checked)
 
 
+def bring_back(installation: Installation, document: Document) -> Stored:
+    """Stores a document that a restore point holds. What reads (hidden) in it stays so, and no run begins before it has
+    a value again; it is disabled then. Raises ConfigurationInvalid."""
+    from webapp.schema.document import validate
+
+    checked = validate(document)
+    if _hidden_places(checked, ""):
+        checked["enabled"] = False
+    return _stored(installation, checked)
+
+
 def create(installation: Installation, actor: Actor, document: Mapping[str, Any]) -> Configuration:
     """Stores a new configuration. Raises ConfigurationInvalid, and Conflict when there is one with this id."""
     from webapp.schema.document import validate
@@ -164,6 +175,7 @@ def ready(
     """
     settings = installation.settings
     document = typed(installation, configuration)
+    _refuse_hidden(document, f"{configuration.id} cannot run.")
     return resolve(document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type)
 
 
@@ -248,11 +260,11 @@ def _with_secrets(new: Any, was_shown: Any, was: Any) -> Any:
     return new
 
 
-def _refuse_hidden(document: Document) -> None:
+def _refuse_hidden(document: Document, message: str = "The configuration was not stored.") -> None:
     """Raises ConfigurationInvalid for what reads (hidden) and has no value that it could stand for."""
     faults = [Fault(at, "reads (hidden); give the value itself.") for at in _hidden_places(document, "")]
     if faults:
-        raise ConfigurationInvalid("The configuration was not stored.", faults)
+        raise ConfigurationInvalid(message, faults)
 
 
 def _hidden_places(node: Any, at: str) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -258,12 +258,14 @@ def _rename(installation: Installation, destination: Destination, name: str) -> 
 
 def forget_unused(installation: Installation, destinations: Iterable[Destination]) -> None:
     """Removes those that never held anything: a first use that failed leaves no trace."""
+    copies = select(BackupCopy.id).where(BackupCopy.destination_id == Destination.id)
+    unused = delete(Destination).where(
+        Destination.id.in_([each.id for each in destinations]),
+        Destination.repository_id.is_(None),
+        ~copies.exists(),
+    )
     with installation.database.transaction() as session:
-        for each in destinations:
-            row = session.get(Destination, each.id)
-            held = select(BackupCopy.id).where(BackupCopy.destination_id == each.id).limit(1)
-            if row is not None and row.repository_id is None and session.scalar(held) is None:
-                session.delete(row)
+        session.execute(unused.execution_options(synchronize_session=False))
 
 
 def _refuse_taken(installation: Installation, name: str, place: str) -> None:

@@ -10,7 +10,15 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from engine import crypto
-from engine.errors import Corrupt, EngineError, NotARepository, RepositoryError, StorageError, Unavailable
+from engine.errors import (
+    AlreadyExists,
+    Corrupt,
+    EngineError,
+    NotARepository,
+    RepositoryError,
+    StorageError,
+    Unavailable,
+)
 from engine.errors import NotFound as StorageNotFound
 from engine.keyring import Keyring
 from engine.model.manifest import Manifest
@@ -155,7 +163,13 @@ def _open(
         )
     else:
         slots = keyrings.current_slots(installation.settings)
-        repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=suite)
+        try:
+            repository = engine.create(storage, keyring, slots, program=PROGRAM, suite=suite)
+        except AlreadyExists:
+            if not is_repository(storage):
+                raise
+            # Another first backup to this place was faster.
+            repository = engine.open_repository(storage, keyring, expected=None, suite=suite)
     _remember(installation, destination, repository)
     keyrings.place(installation.settings, repository)
     return repository
