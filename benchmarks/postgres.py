@@ -28,10 +28,10 @@ create table events(id bigint primary key, at timestamptz, kind text, payload js
 create table documents(id bigint primary key, title text, body text, digest text);
 """
 DAY = """
-update accounts set balance = balance + 1, changed = '2026-02-02 12:00+00' where hashint8(id) % 100 = 7;
-update events set kind = 'seen' where hashint8(id) % 100 = 7;
-update documents set title = 'edited ' || title where hashint8(id) % 100 = 7;
-delete from events where hashint8(id) % 1000 = 8;
+update accounts set balance = balance + 1, changed = '2026-02-02 12:00+00' where abs(hashint8(id) % 100) = 7;
+update events set kind = 'seen' where abs(hashint8(id) % 100) = 7;
+update documents set title = 'edited ' || title where abs(hashint8(id) % 100) = 7;
+delete from events where abs(hashint8(id) % 1000) = 8;
 """
 
 

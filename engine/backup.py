@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -25,8 +24,10 @@ from engine.errors import (
 )
 from engine.folder import FolderWriter
 from engine.ids import new_id
-from engine.model.manifest import FilesRoot, Manifest, Problem, StreamRoot
+from engine.model.manifest import FilesRoot, Manifest, StreamRoot
 from engine.progress import Progress
+from engine.repository.base_cache import BaseCache
+from engine.repository.bases import Bases, EarlierVersion
 from engine.repository.compaction import compact
 from engine.repository.copy import Copy
 from engine.repository.heal import catch_up
@@ -37,8 +38,8 @@ from engine.repository.writer import Writer
 from engine.sources.base import StreamEntry, StreamSource
 from engine.sources.files import FilesSource
 from engine.spool import scratch_folder
+from engine.watch import Watch
 
-MAX_PROBLEMS = 10_000
 # Each run leaves an index object or two, and every run reads them all.
 _MANY_INDEX_OBJECTS = 100
 Clock = Callable[[], datetime]
@@ -50,7 +51,8 @@ class Request:
     `known` is the newest restore point of the configuration that the caller remembers, `known_ids` are all restore
     points that it has on record: only others are looked at to find what an interrupted run may have committed.
     `held` are, for each destination, the numbers of this configuration that it ever confirmed to have.
-    `distrusted` names, for each destination, packs that a check found damaged: what they hold is stored again."""
+    `distrusted` names, for each destination, packs that a check found damaged: what they hold is stored again.
+    `process` names the process that does it, so that others can tell when it is gone."""
 
     config_id: str
     config: dict[str, Any]
@@ -68,6 +70,7 @@ class Request:
     held: Mapping[str, Collection[int]] = field(default_factory=dict)
     distrusted: Mapping[str, Collection[bytes]] = field(default_factory=dict)
     min_copies: int = 1
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,31 +89,6 @@ class Result:
         return not self.manifest.problems and not any(self.copies.values())
 
 
-class _Watch:
-    """Progress that also keeps what the manifest must say: problems and bytes read."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
-        self.problems: list[Problem] = []
-        self.problem_count = 0
-        self.read = 0
-        self.phase = progress.phase
-        self.checkpoint = progress.checkpoint
-
-    def advance(self, *, items: int = 0, read: int = 0, stored: int = 0) -> None:
-        with self._lock:
-            self.read += read
-        self._progress.advance(items=items, read=read, stored=stored)
-
-    def problem(self, kind: str, path: str, reason: str) -> None:
-        with self._lock:
-            self.problem_count += 1
-            if len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(Problem(kind, printable(path), reason))
-        self._progress.problem(kind, path, reason)
-
-
 def backup(
     destinations: Sequence[tuple[str, Repository]],
     request: Request,
@@ -118,18 +96,20 @@ def backup(
     clock: Clock,
     progress: Progress,
     spool: Path,
+    cache: Path | None = None,
 ) -> Result:
-    """Make one restore point. Returns only when at least `min_copies` destinations have committed it.
+    """Make one restore point. Returns only when at least `min_copies` destinations have committed it. `cache` is a
+    folder for what differences lean on and no destination on this machine has.
 
     Raises SourceError, StorageError, RepositoryError, Cancelled; then no restore point counts."""
     started_at = clock()
-    watch = _Watch(progress)
+    watch = Watch(progress)
     session = new_id()
     copies = [
         Copy(
             name,
             repository,
-            Session(repository, session, request.config_id, clock),
+            Session(repository, session, request.config_id, clock, process=request.process),
             distrusted=request.distrusted.get(name, ()),
         )
         for name, repository in destinations
@@ -139,11 +119,13 @@ def backup(
             cleanup.callback(copy.session.end)
             cleanup.callback(copy.finish)
             copy.prepare()
+        bases = Bases(copies, request.suite, BaseCache(cache, started_at) if cache else None)
         writer = Writer(
             copies,
             copies[0].repository.keyring,
             suite=request.suite,
             codec=request.codec,
+            bases=bases,
             spool=scratch,
             progress=watch,
         )
@@ -159,9 +141,8 @@ def backup(
             raise
         watch.checkpoint()
         head = _newest(copies, request)
-        manifest = _describe(
-            request, watch, session, head, (started_at, clock()), roots, _totals(counts, writer, watch, roots), parent
-        )
+        totals = _totals(counts, writer, watch, roots) | {"bytesFetched": bases.fetched_bytes}
+        manifest = _describe(request, watch, session, head, (started_at, clock()), roots, totals, parent)
         result = _commit(copies, manifest, request, writer.stored_bytes)
         _compact(copies)
         return result
@@ -169,7 +150,7 @@ def backup(
 
 def _describe(
     request: Request,
-    watch: _Watch,
+    watch: Watch,
     session: bytes,
     head: Head | None,
     times: tuple[datetime, datetime],
@@ -199,7 +180,7 @@ def _describe(
     )
 
 
-def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch, spool: Path) -> None:
+def _catch_up(copies: Sequence[Copy], request: Request, watch: Watch, spool: Path) -> None:
     """Give each destination the restore points that it missed. What fails now is tried again by the next run."""
     for copy in copies:
         others = [(other.name, other.repository) for other in copies if other is not copy and other.is_alive]
@@ -216,13 +197,15 @@ def _catch_up(copies: Sequence[Copy], request: Request, watch: _Watch, spool: Pa
                 watch.problem("destination", copy.name, f"still lacks earlier restore points: {damage.message}")
 
 
-def _last(copies: Sequence[Copy], request: Request) -> Manifest | None:
-    """The newest restore point of the configuration, whatever its type: what is gone since then may be unmounted."""
+def _last(copies: Sequence[Copy], request: Request) -> tuple[Manifest, BlobReader] | None:
+    """The newest restore point of the configuration, whatever its type: what is gone since then may be unmounted, and
+    what has changed since then is stored as differences to it. With a reader of what may be leant on."""
     newest = _newest(copies, request)
-    for copy in copies if newest else ():
+    for copy in sorted(copies, key=lambda copy: copy.repository.storage.requests_at_once):  # the nearest first
         if copy.is_alive and newest:
             with suppress(RepositoryError, StorageError):
-                return copy.repository.read_manifest(newest.manifest).manifest
+                manifest = copy.repository.read_manifest(newest.manifest).manifest
+                return manifest, BlobReader(copy.repository, copy.table)
     return None
 
 
@@ -230,15 +213,23 @@ def _store(
     writer: Writer,
     request: Request,
     parent: tuple[Manifest, BlobReader] | None,
-    last: Manifest | None,
-    watch: _Watch,
+    last: tuple[Manifest, BlobReader] | None,
+    watch: Watch,
 ) -> tuple[list[FilesRoot | StreamRoot], Counts]:
     """All sources. Every snapshot is taken before anything is read; dumps come first, so that they are held briefly.
 
-    `last` is the newest restore point of the configuration, against which sudden emptiness is judged."""
+    `last` is the newest restore point of the configuration, against which sudden emptiness is judged, and to which
+    differences are made."""
     refuse_overlaps(request.folders)
+    newest = last[0] if last else None
     roots: list[FilesRoot | StreamRoot] = []
-    folders = FolderWriter(writer, watch, reader=parent[1] if parent else None)
+    folders = FolderWriter(
+        writer,
+        watch,
+        reader=parent[1] if parent else None,
+        newest=last[1] if last else None,
+        sequence=newest.sequence + 1 if newest else 1,
+    )
     with ExitStack() as snapshots:
         for source in request.streams:
             snapshots.enter_context(source)
@@ -251,15 +242,15 @@ def _store(
                         f"Two databases of this backup are called {entry.name}.",
                         hint="Name each database once, and back up databases of one name by two configurations.",
                     )
-                root = _store_stream(writer, entry, watch)
-                refuse_sudden_emptiness(root, last)
+                root = _store_stream(writer, entry, _earlier(last, entry), watch)
+                refuse_sudden_emptiness(root, newest)
                 roots.append(root)
-    before = {root.path: root for root in parent[0].roots if isinstance(root, FilesRoot)} if parent else {}
-    held = {root.path: root.files for root in last.roots if isinstance(root, FilesRoot)} if last else {}
+    before = _folders_of(parent[0] if parent else None)
+    latest = before if parent and newest and parent[0].id == newest.id else _folders_of(newest)
     for folder in request.folders:
         earlier = before.get(folder.root)
         watch.phase(folder.describe(), expected=earlier.bytes if earlier else 0)
-        roots.append(folders.store(folder, earlier, held=held.get(folder.root, 0)))
+        roots.append(folders.store(folder, earlier, newest=latest.get(folder.root)))
     if request.folders and not request.streams and not folders.counts.total:
         raise SourceError(
             "There is nothing to back up: every folder of this backup is empty.", hint="Are their disks mounted?"
@@ -267,14 +258,30 @@ def _store(
     return roots, folders.counts
 
 
-def _store_stream(writer: Writer, entry: StreamEntry, watch: _Watch) -> StreamRoot:
+def _folders_of(manifest: Manifest | None) -> dict[bytes, FilesRoot]:
+    return {root.path: root for root in manifest.roots if isinstance(root, FilesRoot)} if manifest else {}
+
+
+def _earlier(last: tuple[Manifest, BlobReader] | None, entry: StreamEntry) -> EarlierVersion | None:
+    """The same stream as it was in the newest restore point."""
+    if last is not None:
+        manifest, reader = last
+        for root in manifest.roots:
+            if isinstance(root, StreamRoot) and (root.kind, root.name) == (entry.kind, entry.name):
+                number = root.facts.get("generation", 1) + 1
+                return EarlierVersion(reader.chunks(root.content), number=number)
+    return None
+
+
+def _store_stream(writer: Writer, entry: StreamEntry, earlier: EarlierVersion | None, watch: Watch) -> StreamRoot:
     watch.phase(entry.name, expected=entry.expected)
     with entry.open() as reader:
-        pending, size = writer.add_stream(reader)
+        pending, size = writer.add_stream(reader, earlier=earlier)
     if not size:
         raise SourceError(f"The dump of {entry.name} is empty.")
     watch.advance(items=1)
-    return StreamRoot(entry.kind, entry.name, size, writer.settle(pending), entry.facts())
+    facts = entry.facts() | {"generation": earlier.number if earlier else 1}
+    return StreamRoot(entry.kind, entry.name, size, writer.settle(pending), facts)
 
 
 def _parent(copies: Sequence[Copy], request: Request) -> tuple[Manifest, BlobReader] | None:
@@ -371,7 +378,7 @@ def _missing(copy: Copy, manifest: Manifest, request: Request) -> tuple[int, ...
     return tuple(number for number in (*(head.missing if head else ()), *newer) if number not in held)
 
 
-def _totals(counts: Counts, writer: Writer, watch: _Watch, roots: Sequence[FilesRoot | StreamRoot]) -> dict[str, int]:
+def _totals(counts: Counts, writer: Writer, watch: Watch, roots: Sequence[FilesRoot | StreamRoot]) -> dict[str, int]:
     return {
         "files": counts.total,
         "filesNew": counts.new,
@@ -382,11 +389,6 @@ def _totals(counts: Counts, writer: Writer, watch: _Watch, roots: Sequence[Files
         "bytesRead": watch.read,
         "bytesNew": writer.new_bytes,
         "bytesStored": writer.stored_bytes,
+        "bytesDifferences": writer.difference_bytes,
         "problems": watch.problem_count,
     }
-
-
-def printable(path: str) -> str:
-    """A path for people and JSON: bytes that are no text, and control characters, as escapes."""
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -14,6 +14,10 @@ CODECS = {"none": NONE, "zstd": ZSTD, "gzip": GZIP, "bzip2": BZIP2}
 # 1 % larger; level 1 gains little more and makes it 6 % larger.
 _ZSTD_LEVEL, _GZIP_LEVEL, _BZIP2_LEVEL = 2, 2, 9
 _GZIP_WINDOW = 31
+# Of a difference (measured on a week of dumps): smaller tables lose matches and 46 % in size, larger ones take 40 %
+# more time for nothing; no higher level makes it smaller. The window covers the longest chunk and its base.
+_DIFFERENCE = {"window_log": 23, "hash_log": 19, "chain_log": 19}
+_DIFFERENCE_LEVEL = 1
 
 
 class BadFrame(Exception):
@@ -34,6 +38,14 @@ class Compressor:
             if len(packed) < len(plain) * 0.97:
                 return self._codec, packed
         return NONE, plain
+
+    def difference(self, plain: bytes | memoryview, base: bytes) -> bytes:
+        """A zstd frame that opens only with the bytes of `base` at hand."""
+        known = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _DIFFERENCE_LEVEL, write_content_size=True, write_checksum=False, **_DIFFERENCE
+        )
+        return zstandard.ZstdCompressor(dict_data=known, compression_params=parameters).compress(plain)
 
     def _pack(self, plain: bytes | memoryview) -> bytes:
         if self._codec == ZSTD:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -143,22 +146,26 @@ class Entry(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A file that is open and will be read; `place` is kept for it among its directory's entries."""
+    """A file that is open and will be read; `place` is kept for it among its directory's entries. `newest` is its node
+    in the newest restore point."""
 
     found: Found
     descriptor: int
     directory: Directory
     place: int
     before: Node | None
+    newest: Node | None
 
 
 @dataclass
 class Directory:
-    """A directory whose entries are being collected, each with its node in the parent restore point."""
+    """A directory whose entries are being collected, each with its node in the parent restore point. `newest` are its
+    nodes in the newest restore point, where that is another one."""
 
     node: Node
     before: Node | None
     earlier: Earlier
+    newest: Earlier | None = None
     entries: list[Entry | None] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     is_changed: bool = False
@@ -208,3 +215,27 @@ def same_file(before: Node, now: Node) -> bool:
         and before.inode == now.inode
         and before.kind == now.kind
     )
+
+
+def what_happened(before: Node | None, node: Node) -> str:
+    """In the words of Counts. An unchanged file is read, too, when its blobs were lost or its bundle is sparse."""
+    if before is None:
+        return "new"
+    return "unchanged" if same_file(before, node) else "changed"
+
+
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """What tells that a file was written to meanwhile."""
+    return status.st_size, status.st_mtime_ns
+
+
+def names(uids: set[int], gids: set[int]) -> tuple[dict[int, str], dict[int, str]]:
+    """The names of users and groups that have one here."""
+    users, groups = {}, {}
+    for uid in uids:
+        with suppress(KeyError):
+            users[uid] = pwd.getpwuid(uid).pw_name
+    for gid in gids:
+        with suppress(KeyError):
+            groups[gid] = grp.getgrgid(gid).gr_name
+    return users, groups

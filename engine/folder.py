@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 
 from engine import metadata
@@ -19,9 +17,12 @@ from engine.entries import (
     Links,
     Unread,
     is_as_before,
+    names,
     parts,
     same_file,
+    stamp,
     taken_over,
+    what_happened,
 )
 from engine.errors import SourceError
 from engine.model import content as contents
@@ -30,6 +31,7 @@ from engine.model.manifest import FilesRoot
 from engine.model.tree import Node
 from engine.progress import Progress
 from engine.repository import pack
+from engine.repository.bases import EarlierVersion
 from engine.repository.reader import BlobReader
 from engine.repository.writer import SMALL_FILE_BYTES, Pending, PendingChunks, Writer
 from engine.sources import files
@@ -47,12 +49,23 @@ _CONTENT_FIELD = Node._fields.index("content")
 
 
 class FolderWriter:
-    """Stores folders with one writer. `reader` reads the restore point whose unchanged files are taken over, if any."""
+    """Stores folders with one writer. `reader` reads the restore point whose unchanged files are taken over, if any;
+    `newest` the one to which changed files are stored as differences. `sequence` is the number of the new one."""
 
-    def __init__(self, writer: Writer, progress: Progress, *, reader: BlobReader | None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        progress: Progress,
+        *,
+        reader: BlobReader | None,
+        newest: BlobReader | None,
+        sequence: int,
+    ) -> None:
         self._writer = writer
         self._progress = progress
         self._reader = reader
+        self._newest = newest
+        self._sequence = sequence
         self._stack: list[Directory] = []
         self._waiting: deque[Directory] = deque()
         self._waiting_nodes = 0
@@ -65,9 +78,10 @@ class FolderWriter:
         self._uids: set[int] = set()
         self._gids: set[int] = set()
 
-    def store(self, source: FilesSource, parent: FilesRoot | None, *, held: int = 0) -> FilesRoot:
-        """Everything below the folder. Raises SourceError when it cannot be read at all, or is suddenly empty though it
-        held so many files before."""
+    def store(self, source: FilesSource, parent: FilesRoot | None, *, newest: FilesRoot | None = None) -> FilesRoot:
+        """Everything below the folder, which was `newest` the last time, whatever the type of that restore point.
+
+        Raises SourceError when it cannot be read at all, or is suddenly empty."""
         before, self.counts = self.counts, Counts()
         self._bundles, self._present_bundle = Bundles(parent.sparse if parent else b""), b""
         root: Directory | None = None
@@ -79,7 +93,7 @@ class FolderWriter:
                     continue
                 self._read_ahead()
                 if isinstance(event, Enter):
-                    directory = self._enter(event.node, parent)
+                    directory = self._enter(event.node, parent, newest)
                     root = root or directory
                 else:
                     self._leave()
@@ -91,9 +105,9 @@ class FolderWriter:
         self._flush(0)
         assert root is not None
         counts, self.counts = self.counts, before
-        _refuse_sudden_emptiness(source, counts, held, self._progress)
+        _refuse_sudden_emptiness(source, counts, newest.files if newest else 0, self._progress)
         self._add_counts(counts)
-        users, groups = _names(self._uids, self._gids)
+        users, groups = names(self._uids, self._gids)
         node = root.node._replace(content=b"".join(root.ids))
         sparse = self._bundles.sparse(self._reader.table) if self._reader else b""
         return FilesRoot(source.root, node, counts.total, counts.bytes, users, groups, sparse)
@@ -102,17 +116,26 @@ class FolderWriter:
         for name, value in vars(counts).items():
             setattr(self.counts, name, getattr(self.counts, name) + value)
 
-    def _enter(self, node: Node, parent: FilesRoot | None) -> Directory:
-        before = self._stack[-1].earlier.match(node.name) if self._stack else (parent.node if parent else None)
+    def _enter(self, node: Node, parent: FilesRoot | None, newest: FilesRoot | None) -> Directory:
+        above = self._stack[-1] if self._stack else None
+        before = above.earlier.match(node.name) if above else (parent.node if parent else None)
         if before is not None and before.kind != tree.DIRECTORY:
             before = None
         self._own(node)
-        nodes = self._reader.nodes(before.content) if self._reader and before and before.content else iter(())
-        directory = Directory(node, before, Earlier(nodes))
-        if self._stack:
-            self._stack[-1].entries.append(Entry(node, directory, before))
+        directory = Directory(node, before, Earlier(self._nodes(self._reader, before)))
+        if parent is not newest:
+            last = above.newest.match(node.name) if above and above.newest else (newest.node if newest else None)
+            directory.newest = Earlier(self._nodes(self._newest, last))
+        if above:
+            above.entries.append(Entry(node, directory, before))
         self._stack.append(directory)
         return directory
+
+    def _nodes(self, reader: BlobReader | None, node: Node | None) -> Iterator[Node]:
+        """What a directory held."""
+        if reader is None or node is None or node.kind != tree.DIRECTORY or not node.content:
+            return iter(())
+        return reader.nodes(node.content)
 
     def _add(self, found: Found) -> None:
         node, directory = found.node, self._stack[-1]
@@ -151,13 +174,14 @@ class FolderWriter:
 
     def _add_file(self, found: Found, directory: Directory, before: Node | None) -> None:
         node = found.node
+        newest = directory.newest.match(node.name) if directory.newest else before
         if before is not None and same_file(before, node) and self._is_stored(before):
             directory.entries.append(Entry(taken_over(node, before), None, before))
             self._bundles.take(before)
             self._count(node, "unchanged")
             return
         try:
-            unread = Unread(found, files.open_file(found), directory, len(directory.entries), before)
+            unread = Unread(found, files.open_file(found), directory, len(directory.entries), before, newest)
         except OSError as error:
             self._lose(found, error)
             return
@@ -189,14 +213,14 @@ class FolderWriter:
             node = node._replace(size=size, extras=extras)
         else:
             try:
-                node, pending = self._read(found, file)
+                node, pending = self._read(found, file, self._earlier(item.newest))
             except OSError as error:
                 self._lose(found, error)
                 return
             if group is not None:
                 self._links.add(group, node, pending)
         item.directory.entries[item.place] = Entry(node, pending, item.before)
-        self._count(node, _what_happened(item.before, found.node))
+        self._count(node, what_happened(item.before, found.node))
 
     def _lose(self, found: Found, error: OSError) -> None:
         self.counts.unreadable += 1
@@ -214,18 +238,24 @@ class FolderWriter:
         self._progress.advance(items=self._unreported, read=self._unreported_bytes)
         self._unreported = self._unreported_bytes = 0
 
-    def _read(self, found: Found, file: int) -> tuple[Node, Pending]:
+    def _earlier(self, node: Node | None) -> EarlierVersion | None:
+        """What a file in chunks held in the newest restore point."""
+        if self._newest is None or node is None or node.kind != tree.FILE:
+            return None
+        return EarlierVersion(self._newest.chunks(node.content), number=self._sequence)
+
+    def _read(self, found: Found, file: int, earlier: EarlierVersion | None) -> tuple[Node, Pending]:
         """Hand the file's bytes to the writer. The usual small file, which is as the walk saw it, takes two calls."""
         node = found.node
         extras = self._extras(found, file)
         if node.size <= SMALL_FILE_BYTES:
             data = os.read(file, node.size + 1)
             after = os.fstat(file)
-            if len(data) == node.size and _stamp(after) == (node.size, node.mtime) and after.st_ino == node.inode:
+            if len(data) == node.size and stamp(after) == (node.size, node.mtime) and after.st_ino == node.inode:
                 self._unreported_bytes += node.size
                 return node if extras == node.extras else node._replace(extras=extras), self._writer.add_small(data)
             os.lseek(file, 0, os.SEEK_SET)
-        return self._read_watched(found, file, extras or {})
+        return self._read_watched(found, file, extras or {}, earlier)
 
     def _extras(self, found: Found, file: int) -> dict[str, Any] | None:
         try:
@@ -236,7 +266,9 @@ class FolderWriter:
             attributes = {}
         return {**(found.node.extras or {}), "x": attributes} if attributes else found.node.extras
 
-    def _read_watched(self, found: Found, file: int, extras: dict[str, Any]) -> tuple[Node, Pending]:
+    def _read_watched(
+        self, found: Found, file: int, extras: dict[str, Any], earlier: EarlierVersion | None
+    ) -> tuple[Node, Pending]:
         """A file that is large or in motion. One that changes meanwhile is stored as it was read, and reported."""
         before = os.fstat(file)
         pending: Pending
@@ -246,21 +278,23 @@ class FolderWriter:
             self._progress.advance(read=length)
         elif holes := files.holes(file, before):
             extras = {**extras, "h": holes}
-            pending, length = self._read_extents(file, before.st_size, holes)
+            pending, length = self._read_extents(file, before.st_size, holes, earlier)
         else:
-            pending, length = self._writer.add_stream(files.Extent(file, 0, before.st_size))
+            pending, length = self._writer.add_stream(files.Extent(file, 0, before.st_size), earlier=earlier)
         after = os.fstat(file)
-        if length != before.st_size or _stamp(before) != _stamp(after) or before.st_ino != found.node.inode:
+        if length != before.st_size or stamp(before) != stamp(after) or before.st_ino != found.node.inode:
             self._progress.problem("file", os.fsdecode(found.path), "changed while it was read")
         return found.node._replace(size=length, extras=dict(sorted(extras.items())) or None), pending
 
-    def _read_extents(self, file: int, size: int, holes: files.Holes) -> tuple[PendingChunks, int]:
+    def _read_extents(
+        self, file: int, size: int, holes: files.Holes, earlier: EarlierVersion | None
+    ) -> tuple[PendingChunks, int]:
         """The data between the holes of a sparse file; chunks never reach across a hole. Returns the file's length."""
         pending, position = PendingChunks(), 0
         for start, length in (*holes, (size, 0)):
             if start > position:
                 extent = files.Extent(file, position, start)
-                read = self._writer.add_stream(extent, into=pending)[1]
+                read = self._writer.add_stream(extent, into=pending, earlier=earlier)[1]
                 if read < start - position:
                     return pending, position + read
             position = start + length
@@ -341,28 +375,6 @@ class FolderWriter:
     def _own(self, node: Node) -> None:
         self._uids.add(node.uid)
         self._gids.add(node.gid)
-
-
-def _what_happened(before: Node | None, node: Node) -> str:
-    """In the words of Counts. An unchanged file is read, too, when its blobs were lost or its bundle is sparse."""
-    if before is None:
-        return "new"
-    return "unchanged" if same_file(before, node) else "changed"
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
-def _names(uids: set[int], gids: set[int]) -> tuple[dict[int, str], dict[int, str]]:
-    users, groups = {}, {}
-    for uid in uids:
-        with suppress(KeyError):
-            users[uid] = pwd.getpwuid(uid).pw_name
-    for gid in gids:
-        with suppress(KeyError):
-            groups[gid] = grp.getgrgid(gid).gr_name
-    return users, groups
 
 
 def _refuse_sudden_emptiness(source: FilesSource, counts: Counts, held: int, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import msgpack
@@ -17,9 +17,13 @@ from engine.errors import Corrupt, NotARepository, UnsupportedVersion, WrongKey
 from engine.ids import new_id, random_bytes
 
 SERVICE, RECOVERY_CODE = "service", "recovery-code"
+KINDS = (SERVICE, RECOVERY_CODE)
 KEY_BYTES = 32
 _CODE_CHECK_BYTES = 3
 _CODE_LETTERS = 56
+# Numbers of epochs are drawn within so many above the newest: two homes that change the keys of one installation at the
+# same time take the same one once in a million times, and 4,096 changes fit into 32 bits at the least.
+_EPOCH_STEP, _LAST_EPOCH = 1 << 20, (1 << 32) - 1
 _SEED_MASK = (1 << 63) - 1
 
 
@@ -38,8 +42,23 @@ class Keyring:
         return Keyring(new_id(), random_bytes(KEY_BYTES), random_bytes(KEY_BYTES), {1: random_bytes(KEY_BYTES)})
 
     def with_new_epoch(self) -> Keyring:
-        """The same keys and one more epoch, which writers use from now on; what is stored stays readable."""
-        return replace(self, epochs={**self.epochs, self.epoch + 1: random_bytes(KEY_BYTES)})
+        """The same keys and one more epoch, which writers use from now on; what is stored stays readable. Another home
+        that makes one without knowing of it gives it another number, so nobody takes one key for the other."""
+        step = min(_EPOCH_STEP, _LAST_EPOCH - self.epoch)
+        number = self.epoch + 1 + int.from_bytes(random_bytes(8), "little") % step
+        return replace(self, epochs={**self.epochs, number: random_bytes(KEY_BYTES)})
+
+    def joined(self, other: Keyring) -> Keyring:
+        """With the epochs of both. Raises WrongKey when they are not of one installation, or give one number to two
+        keys: who took one of these for the other would lose what is sealed with it."""
+        if (self.vault, self.identity_key, self.chunker_key) != (other.vault, other.identity_key, other.chunker_key):
+            raise WrongKey("Two key slots hold keys of different installations.")
+        if any(self.epochs.get(number, key) != key for number, key in other.epochs.items()):
+            raise WrongKey(
+                "Two installations changed the keys at the same time and gave both the same number.",
+                hint="Both keep what they need in their home: restore with each, and back up to new places.",
+            )
+        return self if other.epochs.keys() <= self.epochs.keys() else replace(self, epochs=self.epochs | other.epochs)
 
     @property
     def epoch(self) -> int:
@@ -111,7 +130,7 @@ def read_recovery_code(text: str) -> bytes:
 def wrap(keyring: Keyring, kind: str, secret: bytes) -> tuple[str, bytes]:
     """A new slot: the name of its object and its bytes."""
     slot = new_id()
-    parameters = {"salt": random_bytes(32).hex()}
+    parameters = {"salt": random_bytes(32).hex(), "epochs": " ".join(map(str, sorted(keyring.epochs)))}
     bound = _bound(keyring.vault, slot, kind, parameters)
     plain = msgpack.packb(
         {"id": keyring.identity_key, "cdc": keyring.chunker_key, "epochs": sorted(keyring.epochs.items())}
@@ -139,6 +158,12 @@ class Slot:
     parameters: dict[str, str]
     sealed: bytes
 
+    @property
+    def epochs(self) -> frozenset[int]:
+        """Numbers of the epochs that it holds, as it says itself: so whoever cannot open it can tell whether it holds
+        keys that he lacks. Slots from before that was noted hold the first one."""
+        return frozenset(int(number) for number in self.parameters.get("epochs", "1").split())
+
 
 def read_slot(name: str, data: bytes) -> Slot:
     """The slot in the object `name`. Raises Corrupt or UnsupportedVersion."""
@@ -152,7 +177,8 @@ def read_slot(name: str, data: bytes) -> Slot:
             raw["parameters"],
             base64.b64decode(raw["sealed"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+        _ = slot.epochs
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Corrupt(f"The key slot {name} is not readable.", name=name) from error
     if name != f"keys/{slot.slot.hex()}":
         raise Corrupt(f"The key slot {name} belongs under another name.", name=name)
@@ -161,7 +187,8 @@ def read_slot(name: str, data: bytes) -> Slot:
 
 def unlock(slots: Iterable[Slot], kind: str, secret: bytes, *, vault: bytes | None = None) -> Keyring:
     """The keyring that the slots of `kind` wrap; with `vault` only that one's slots count. Of several that the secret
-    opens the one with the newest epoch: while keys are changed, the slots from before lie beside the new ones.
+    opens the epochs of all: while keys are changed, slots from before lie beside new ones, and where two homes changed
+    them at once, each slot holds an epoch that the other lacks.
 
     Raises NotARepository when there is no slot of the kind, WrongKey when the secret fits none of them."""
     candidates = [slot for slot in slots if slot.kind == kind and vault in (None, slot.vault)]
@@ -170,7 +197,8 @@ def unlock(slots: Iterable[Slot], kind: str, secret: bytes, *, vault: bytes | No
     opened = [keyring for slot in candidates if (keyring := open_slot(slot, secret)) is not None]
     if not opened:
         raise WrongKey("The key does not open this repository.")
-    return max(opened, key=lambda keyring: keyring.epoch)
+    newest = max(opened, key=lambda keyring: keyring.epoch)
+    return reduce(Keyring.joined, (each for each in opened if each.vault == newest.vault), newest)
 
 
 def open_slot(slot: Slot, secret: bytes) -> Keyring | None:

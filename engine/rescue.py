@@ -247,7 +247,7 @@ def read_secret(kind: str, text: str) -> bytes:
 
 
 def open_keys(place: Folder | Bucket, kind: str, secret: bytes) -> Keys:
-    """The keyring from the newest slot that the secret opens. Raises WrongKey, Damaged."""
+    """The keyring from all slots that the secret opens. Raises WrongKey, Damaged."""
     names, description = place.names("keys/"), {"mac": ""}
     try:
         description = checked("holdfast.json", place.get("holdfast.json"))
@@ -265,7 +265,7 @@ def open_keys(place: Folder | Bucket, kind: str, secret: bytes) -> Keys:
             if keys and stated in ("", hmac256(hkdf(keys.id, b"", b"holdfast-1 description"), told).hex()):
                 opened.append(keys)
     if opened:
-        return max(opened, key=lambda keys: max(keys.epochs))
+        return opened[0]._replace(epochs={number: key for keys in opened for number, key in keys.epochs.items()})
     if not intact:
         raise Damaged(f"No key slot of the kind {kind} can be read here.")
     what = "recovery code" if kind == "recovery-code" else "key"

@@ -95,9 +95,13 @@ def read_header(keyring: Keyring, raw: bytes, magic: bytes, name: str) -> Header
     if suite not in crypto.SUITES.values():
         raise UnsupportedVersion(f"{name} is sealed with the unknown suite {suite}.", hint="Use a newer Holdfast.")
     secret = keyring.epochs.get(epoch)
-    if secret is None or not hmac.compare_digest(
-        commitment, _derive(secret, salt, b"commitment", suite, keyring.vault)
-    ):
+    if secret is None:
+        raise WrongKey(
+            f"{name} was sealed with a key that is not known here: the key was changed at another installation.",
+            hint="If trying again does not help, attach again with the new recovery code: "
+            "`backup-cli destination attach NAME … --recovery-code -`.",
+        )
+    if not hmac.compare_digest(commitment, _derive(secret, salt, b"commitment", suite, keyring.vault)):
         raise WrongKey(f"{name} was sealed with another key.", hint="Does it belong to another installation?")
     return Header(raw, suite, kind, secret, keyring.vault)
 

@@ -1,4 +1,4 @@
-"""Proves that everything at a destination can be read, and says what is hit when it cannot ."""
+"""Proves that everything at a destination can be read, and says what is hit when it cannot."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from engine import keyring
@@ -29,21 +30,21 @@ from engine.model.content import Content
 from engine.model.manifest import FilesRoot, Manifest
 from engine.progress import Progress
 from engine.repository import layout
+from engine.repository.chains import Chains, chain, missing_base
 from engine.repository.evidence import Damaged, check_markers, check_programs, gather, read_heads
+from engine.repository.forget import given_up
 from engine.repository.history import MISSING, Point, Witness, examine
 from engine.repository.index import Location, Pack
 from engine.repository.pack import PackInfo
 from engine.repository.reader import BlobReader
 from engine.repository.repository import Head, Repository, Stored
 from engine.repository.sections import Damages, load_sections
+from engine.repository.spans import spans
 from engine.repository.table import IndexTable
 
 TRUNCATED, CORRUPT, WRONG_KEY = "truncated", "corrupt", "wrong-key"
 # Names of files listed with one damaged object; more help nobody, and the restore points are named in any case.
 _MAX_FILES = 1000
-_SPAN_BYTES = 8 << 20
-
-
 T = TypeVar("T")
 
 
@@ -60,13 +61,15 @@ class Damage:
 
 @dataclass
 class CheckReport:
-    """What was checked at one destination and what was found wrong. `sound` are the restore points without damage."""
+    """What was checked at one destination and what was found wrong. `sound` are the restore points without damage;
+    `given_up` those whose loss somebody accepted, which are not looked at."""
 
     backups_checked: int = 0
     objects_checked: int = 0
     bytes_read: int = 0
     errors: list[Damage] = field(default_factory=list)
     sound: list[bytes] = field(default_factory=list)
+    given_up: list[bytes] = field(default_factory=list)
 
 
 def check(
@@ -99,7 +102,8 @@ class _Check:
         self._table = IndexTable(repository.keyring)
         self._absent = IndexTable(repository.keyring)
         self._reader = BlobReader(repository, self._table)
-        self._sound_trees: set[bytes] = set()
+        self._reader.read_ahead()
+        self._sound: set[bytes] = set()
         self._needed: set[bytes] | None = None
 
     def run(self, only: Collection[bytes] | None, read_percent: float) -> CheckReport:
@@ -109,7 +113,9 @@ class _Check:
         self._load_index()
         listed = set(self._repository.manifest_ids())
         gone = self._witness.held.keys() - listed
-        stored = self._load_manifests(listed if only is None else set(only) - gone)
+        wanted = listed if only is None else set(only) - gone
+        self._report.given_up = sorted(given_up(self._repository, wanted))
+        stored = self._load_manifests(wanted - set(self._report.given_up))
         self._check_history(heads, listed, stored, only)
         manifests = [each.manifest for each in stored]
         chosen = self._choose(manifests, only, read_percent)
@@ -184,15 +190,21 @@ class _Check:
                 self._check_manifest(manifest)
             self._report.sound.clear()
             self._report.backups_checked = 0
-            self._sound_trees.clear()
+            self._sound.clear()
         packs = [known for known in self._table.packs() if self._needed is None or known.name in self._needed]
         self._needed = None
         share = round(len(packs) * percent / 100 + 0.499)
         return sorted(packs, key=lambda known: random_bytes(8))[:share] if share < len(packs) else packs
 
     def _read_packs(self, packs: Sequence[Pack]) -> None:
+        """All bytes of these packs, with their differences after what they lean on."""
+        chains = Chains(self._reader, packs)
+        self._spread(partial(self._read_pack, chains), packs)
+        self._spread(self._open_difference, chains.left())
+
+    def _spread(self, work: Callable[[T], None], items: Iterable[T]) -> None:
         with ThreadPoolExecutor(self._reader.threads, thread_name_prefix="check") as pool:
-            futures = [pool.submit(self._read_pack, known) for known in packs]
+            futures = [pool.submit(work, item) for item in items]
             try:
                 for future in futures:
                     future.result()
@@ -201,15 +213,15 @@ class _Check:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _read_pack(self, known: Pack) -> None:
-        """All bytes of one pack: its hash, then every blob in it."""
+    def _read_pack(self, chains: Chains, known: Pack) -> None:
+        """All bytes of one pack: its hash, then every blob in it, and every difference that leans on one of them."""
         name = layout.pack(known.name)
         whole, bad = hashlib.sha256(), list[tuple[Location, EngineError]]()
         try:
-            for start, end, locations in _spans(self._table.of_pack(known), known.size):
+            for start, end, locations in spans(self._table.of_pack(known), known.size):
                 data = memoryview(self._repository.storage.get(name, start, end - start))
                 whole.update(data)
-                bad += self._open_all(locations, data, start)
+                bad += self._open_all(chains, locations, data, start)
                 with self._lock:
                     self._report.bytes_read += len(data)
                 self._progress.advance(read=len(data))
@@ -228,15 +240,31 @@ class _Check:
             self._condemn_blob(location, damage)
 
     def _open_all(
-        self, locations: Iterable[Location], data: memoryview, start: int
+        self, chains: Chains, locations: Iterable[Location], data: memoryview, start: int
     ) -> Iterator[tuple[Location, EngineError]]:
-        """The blobs that cannot be opened, of those that lie in `data`, which begins at `start` of their pack."""
+        """The blobs that cannot be opened, of those that lie in `data`, which begins at `start` of their pack.
+        Differences are opened when what they lean on is at hand."""
         for location in locations:
+            if location.base is not None:
+                continue
             position = location.entry.position - start
             try:
-                self._reader.open(location, data[position : position + location.entry.stored])
+                plain = self._reader.open(location, data[position : position + location.entry.stored])
             except EngineError as error:
                 yield location, error
+            else:
+                chains.follow(location, plain)
+
+    def _open_difference(self, location: Location) -> None:
+        """One that did not open with what it leans on, or leans on what lies in a pack that is not read: from any copy
+        of that. The damage is that of the object that is to blame."""
+        name = layout.pack(location.pack.name)
+        try:
+            self._reader.fetch(location)
+        except EngineError as error:
+            if isinstance(error, StorageError) and not isinstance(error, (NotFound, ShortRead)):
+                self._repository.storage.stat(layout.DESCRIPTION)  # raises when the whole place is out of reach
+            self._condemn_blob(location, self._note(getattr(error, "name", name), _kind(error), error.message))
 
     def _check_manifest(self, manifest: Manifest) -> None:
         """Every blob that a restore point needs exists and is not known to be bad."""
@@ -258,24 +286,24 @@ class _Check:
         sound: dict[bytes, bool] = {}
         while stack:
             ids, path, is_return = stack.pop()
-            if ids in self._sound_trees:
+            if ids in self._sound:
                 continue
             nodes = self._read_nodes(ids, path, backup)
-            if not is_return:
+            below = [n for n in nodes or () if n.kind == tree.DIRECTORY and n.content]
+            if below and not is_return:
                 stack.append((ids, path, True))
-                below = [n for n in nodes or () if n.kind == tree.DIRECTORY and n.content]
                 stack.extend((n.content, path + b"/" + n.name, False) for n in below)
                 continue
             good = nodes is not None
             for node in nodes or ():
                 if node.kind == tree.DIRECTORY and node.content:
-                    good &= node.content in self._sound_trees or sound.get(node.content, False)
+                    good &= node.content in self._sound or sound.get(node.content, False)
                 elif node.kind == tree.FILE:
                     good &= self._check_content(node.content, os.fsdecode(path + b"/" + node.name), backup)
             sound[ids] = good
             if good and self._needed is None:
-                self._sound_trees.add(ids)
-        return ids in self._sound_trees or sound.get(ids, False)
+                self._sound.add(ids)
+        return ids in self._sound or sound.get(ids, False)
 
     def _read_nodes(self, ids: bytes, path: bytes, backup: str) -> list[tree.Node] | None:
         wanted = contents.split_ids(ids)
@@ -290,8 +318,10 @@ class _Check:
     def _check_content(self, content: Content, path: str, backup: str) -> bool:
         if content is None:
             return True
-        if content[0] == contents.BUNDLE:
-            return self._check_blob(content[1], path, backup)
+        if content[0] == contents.BUNDLE:  # which many files share
+            if content[1] not in self._sound and self._check_blob(content[1], path, backup):
+                self._sound.add(content[1])
+            return content[1] in self._sound
         if content[0] == contents.LISTS and not self._check_blobs(contents.split_ids(content[1]), path, backup):
             return False
         try:
@@ -302,18 +332,16 @@ class _Check:
 
     def _check_blobs(self, ids: Iterable[bytes], path: str, backup: str) -> bool:
         """Checks all of them, so that every damage is found, not only the first."""
-        good = True
-        for id in ids:
-            good &= self._check_blob(id, path, backup)
-        return good
+        found = [self._check_blob(id, path, backup) for id in ids]
+        return all(found)
 
     def _check_blob(self, id: bytes, path: str, backup: str) -> bool:
-        location = self._table.find(id)
-        if location is None:
-            self._hit(self._note_lost(id), backup, path)
+        lost = missing_base(self._table, id)
+        if lost is not None:
+            self._hit(self._note_lost(lost), backup, path)
             return False
         if self._needed is not None:
-            self._needed.add(location.pack.name)
+            self._needed.update(location.pack.name for location in chain(self._table, id))
         damage = self._bad_blobs.get(id)
         if damage is not None:
             self._hit(damage, backup, path)
@@ -361,18 +389,6 @@ class _Check:
         except (WrongKey, NotFound, Corrupt) as error:
             self._note(name, _kind(error), error.message)
         return None
-
-
-def _spans(locations: Iterable[Location], size: int) -> Iterator[tuple[int, int, list[Location]]]:
-    """A pack of `size` bytes cut between blobs into pieces of some megabytes, each with the blobs in it: memory of that
-    size is used again and again, where 32 MiB at once would be fetched anew from the system for each pack."""
-    start, held = 0, list[Location]()
-    for location in sorted(locations, key=lambda location: location.entry.position):
-        if location.entry.position - start >= _SPAN_BYTES:
-            yield start, location.entry.position, held
-            start, held = location.entry.position, []
-        held.append(location)
-    yield start, size, held
 
 
 def _kind(error: EngineError) -> str:

@@ -55,6 +55,8 @@ class Copy:
         self.repository = repository
         self.session = session
         self.table = IndexTable(repository.keyring)
+        # What is there, or was, and must not be referred to: whatever is in it is stored again only in full.
+        self.unusable = IndexTable(repository.keyring)
         self.error: EngineError | None = None
         self._marked: set[bytes] = set()
         self._distrusted = distrusted
@@ -84,6 +86,16 @@ class Copy:
             is_sound = present.get(info.name) == info.size and info.name not in self._distrusted
             if is_sound and info.name not in self._marked:
                 yield info
+            else:
+                self.unusable.add(info)
+
+    def has(self, id: bytes) -> bool:
+        """Whether the destination has the blob with all that it leans on, where none of it is about to go."""
+        return self.table.holds(id)
+
+    def ever_had(self, id: bytes) -> bool:
+        """Whether the blob is there in any form, usable or not."""
+        return id in self.table or id in self.unusable
 
     @property
     def is_alive(self) -> bool:

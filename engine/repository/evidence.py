@@ -3,6 +3,7 @@ and rescue programs. What cannot be opened is put into `damage` by its name, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.repository.history import Evidence, Point
 from engine.repository.repository import Head, Repository
 
 Damaged = dict[str, RepositoryError]
+_SET_ASIDE = re.compile(rf"{layout.quarantine(layout.MANIFESTS)}([0-9a-f]{{{2 * layout.ID_BYTES}}})(\.\d+)?")
 
 
 def read_heads(repository: Repository, *, damage: Damaged) -> dict[str, Head]:
@@ -47,7 +49,14 @@ def gather(
     buried = repository.removed_ids()
     opened = _tombstones(repository, buried, damage) if with_tombstones else {}
     headless = _headless(repository, heads, listed, points, damage)
-    return Evidence(listed, points, heads, buried, opened, headless)
+    return Evidence(listed, points, heads, buried, opened, headless, set_aside(repository))
+
+
+def set_aside(repository: Repository) -> set[bytes]:
+    """Restore points of which a damaged manifest lies in quarantine. Whoever moves a manifest there by hand does not
+    hide that it is gone: it is told all the same, in other words. Raises StorageError."""
+    found = (_SET_ASIDE.fullmatch(item.name) for item in repository.storage.list(layout.QUARANTINE))
+    return {bytes.fromhex(match[1]) for match in found if match}
 
 
 def check_markers(repository: Repository, *, damage: Damaged) -> int:

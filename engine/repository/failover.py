@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from engine.errors import Corrupt, EngineError
 from engine.repository.index import Location
 from engine.repository.reader import BlobReader
+from engine.repository.table import ANY_DEPTH
 
 
 @dataclass
@@ -63,6 +64,9 @@ class FailoverReader(BlobReader):
         self._substitutions: dict[str, Substitution] = {}
         self._state = threading.Lock()
         self._opening = threading.Lock()
+        for place in self._places:
+            if place.reader is not None:
+                self._sharing(place.reader)
         for spare in spares:
             if spare.failure is not None:
                 self._note(spare, spare.failure, first)
@@ -76,12 +80,12 @@ class FailoverReader(BlobReader):
                 continue
             yield reader
 
-    def locate(self, id: bytes) -> tuple[Location, bytes]:
+    def locate(self, id: bytes, below: int = ANY_DEPTH) -> tuple[Location, bytes]:
         """As BlobReader.locate, from any place. Raises Corrupt when none that answers has a good copy, StorageError."""
         failed: list[tuple[Spare, EngineError]] = []
         for place in self._in_order():
             try:
-                found = self._reader(place).locate(id)
+                found = self._reader(place).locate(id, below)
             except EngineError as error:
                 failed.append((place, error))
                 continue
@@ -118,11 +122,16 @@ class FailoverReader(BlobReader):
                     if place.failure is not None:
                         raise place.failure  # it could not be opened before
                     try:
-                        place.reader = place.open()
+                        place.reader = self._sharing(place.open())
                     except EngineError as error:
                         place.failure = error
                         raise
         return place.reader
+
+    def _sharing(self, reader: BlobReader) -> BlobReader:
+        """A place whose differences may lean on bases of any other one."""
+        reader.bases = self.bases
+        return reader
 
     def _note(self, place: Spare, error: EngineError, taken_from: Spare) -> None:
         """`place` could not give a blob that another one had."""

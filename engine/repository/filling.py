@@ -5,6 +5,7 @@ base."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from engine import compress, crypto
@@ -13,8 +14,12 @@ from engine.progress import Progress
 from engine.repository import box, layout
 from engine.repository.copy import Copy
 from engine.repository.failover import FailoverReader
-from engine.repository.pack import DATA, OpenPack, PackInfo, bases_of, info_of
+from engine.repository.pack import DATA, OpenPack, PackInfo, info_of
 from engine.repository.repository import Repository
+from engine.repository.table import ANY_DEPTH
+
+# What leans on so many blobs is stored in full: nobody writes that, and calls may not be nested much deeper.
+_DEEP = 64
 
 
 class Filler:
@@ -29,15 +34,16 @@ class Filler:
         self._open_packs: dict[tuple[int, int], OpenPack] = {}
         self._waiting: set[bytes] = set()
         self._unsound: set[tuple[bytes, bytes]] = set()
-        # Of differences that came along with a pack, by id: their bases, which are filled once one of them is needed.
-        self._bases: dict[bytes, bytes] = {}
         self.packs = 0
         self.blobs = 0
         self.stored = 0
 
-    def has(self, id: bytes) -> bool:
-        """Whether the destination has a good copy of the blob, or will have it after `flush`."""
-        return id in self._target.table or id in self._waiting
+    def has(self, id: bytes, below: int = ANY_DEPTH) -> bool:
+        """Whether the destination has a good copy of the blob, of less depth than `below`, and all that it leans on; or
+        will have it after `flush`."""
+        if id in self._waiting or self._target.table.holds(id, below=below):
+            return True
+        return any(self.has(base, depth) for base, depth in self._leans_on(id, below))
 
     def fill(self, ids: Iterable[bytes]) -> None:
         """Add those of the blobs that the destination lacks. Raises Corrupt when no place has a good copy of one."""
@@ -45,21 +51,24 @@ class Filler:
             self._fill(id)
             self._progress.checkpoint()
 
-    def _fill(self, id: bytes) -> None:
-        base = self._bases.pop(id, None)
-        is_whole = self._can_fill(base) if self.has(id) else self._copy_pack_with(id)
-        if not is_whole:
-            location, plain = self._reader.locate(id)
-            self.add(id, plain, type=location.entry.type, suite=location.pack.header.suite)
+    def _fill(self, id: bytes, below: int = ANY_DEPTH) -> None:
+        if self.has(id, below) or self._fill_base(self._leans_on(id, below)) or self._copy_pack_with(id, below):
+            return
+        location, plain = self._reader.locate(id)
+        self.add(id, plain, type=location.entry.type, suite=location.pack.header.suite)
 
-    def _can_fill(self, base: bytes | None) -> bool:
-        """Add the base of a difference, if it is one. Whether its base is there, or will be after `flush`."""
-        try:
-            if base is not None:
-                self._fill(base)
-        except Corrupt:
-            return False
-        return True
+    def _leans_on(self, id: bytes, below: int) -> list[tuple[bytes, int]]:
+        """Id of the base, and depth, of each difference by which the destination has the blob."""
+        found = self._target.table.find_all(id) if id in self._target.table else ()
+        return [(each.base.id, each.entry.depth) for each in found if each.base and each.entry.depth < below]
+
+    def _fill_base(self, differences: Iterable[tuple[bytes, int]]) -> bool:
+        """Whether one of them has its base now, or will have it after `flush`."""
+        for base, depth in differences:
+            with suppress(Corrupt):
+                self._fill(base, depth)
+                return True
+        return False
 
     def add(self, id: bytes, plain: bytes, *, type: int, suite: int) -> None:
         """Seal a blob, whose id was compared, anew."""
@@ -107,32 +116,21 @@ class Filler:
         while self._open_packs:
             self._open_packs.popitem()[1].abandon()
 
-    def _copy_pack_with(self, id: bytes) -> bool:
+    def _copy_pack_with(self, id: bytes, below: int) -> bool:
         for place in self._reader.places():
             if place.repository is self._target.repository:
                 continue
             for location in place.table.find_all(id):
-                name = location.pack.name
-                if self._target.is_marked(name):
-                    continue  # it is about to be deleted here: what is needed of it gets a place of its own
+                name, depth = location.pack.name, location.entry.depth
+                if self._target.is_marked(name) or depth >= min(below, _DEEP):
+                    continue  # what is about to be deleted here has no place here: what is needed gets a new one
                 data = self._sound(place.repository, name)
-                if data is None:
+                if data is None or (location.base and not self._fill_base([(location.base.id, depth)])):
                     continue
-                try:
-                    bases = self._bases_in(name, data)
-                    if not self._can_fill(bases.pop(id, None)):
-                        continue
+                with suppress(Corrupt):  # a damaged pack has the name here already
                     self.put_pack(name, data)
-                except Corrupt:  # a damaged pack has the name here already
-                    continue
-                self._bases |= bases
-                return True
+                    return True
         return False
-
-    def _bases_in(self, name: bytes, data: bytes) -> dict[bytes, bytes]:
-        """The bases of those differences in a pack that the destination has in no form yet."""
-        info = info_of(self._target.repository.keyring, name, data)
-        return {id: base for id, base in bases_of(info.directory, layout.pack(name)) if not self.has(id)}
 
     def _sound(self, repository: Repository, name: bytes) -> bytes | None:
         """A pack as `repository` holds it, if it can be read and its bytes fit its name."""

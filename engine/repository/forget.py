@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgpack
@@ -17,10 +17,13 @@ from engine.model.manifest import from_micros, to_micros
 from engine.repository import box, layout, reserve
 from engine.repository.repository import Repository
 
+LOST = "lost: "
+
 
 @dataclass(frozen=True)
 class Tombstone:
-    """This restore point was removed lawfully. `hash` is the SHA-256 of its stored manifest."""
+    """This restore point was removed lawfully. `hash` is the SHA-256 of its stored manifest. A `reason` that begins
+    with LOST says that it was damaged beyond repair, and that somebody accepted its loss."""
 
     manifest: bytes
     config_id: str
@@ -28,6 +31,11 @@ class Tombstone:
     hash: bytes
     reason: str
     removed_at: datetime
+
+    @property
+    def is_of_lost(self) -> bool:
+        """Whether the restore point was given up."""
+        return self.reason.startswith(LOST)
 
 
 def forget(
@@ -43,10 +51,29 @@ def forget(
         pass  # damaged: that is one reason to remove it
     tombstone = Tombstone(restore_point, config_id, sequence, crypto.sha256(data), reason, now)
     try:
-        _write(repository, tombstone)
+        write(repository, tombstone, create=True)
     except AlreadyExists:
         return read_tombstone(repository, restore_point)
     return tombstone
+
+
+def give_up(repository: Repository, known: Tombstone) -> Tombstone:
+    """Put a restore point that is damaged beyond repair into the trash, whatever is left of it: its manifest may be
+    damaged or gone. `known` is what the caller remembers of it, with a reason that begins with LOST; what a readable
+    manifest says comes first. One that is in the trash for another reason is given up as well. Raises StorageError."""
+    with suppress(NotFound, RepositoryError):
+        stored = repository.read_manifest(known.manifest)
+        manifest = stored.manifest
+        known = replace(known, config_id=manifest.config_id, sequence=manifest.sequence, hash=stored.hash)
+    write(repository, known)
+    return known
+
+
+def given_up(repository: Repository, among: Collection[bytes]) -> set[bytes]:
+    """Those of the restore points in `among` that have a tombstone which says that they were given up. Raises
+    StorageError."""
+    buried = repository.removed_ids() & set(among)
+    return {identity for identity, note in _read_all(repository, buried, []).items() if note.is_of_lost}
 
 
 def recall(repository: Repository, restore_point: bytes) -> None:
@@ -62,7 +89,7 @@ def recall(repository: Repository, restore_point: bytes) -> None:
     try:
         repository.storage.stat(name)
     except NotFound:  # somebody emptied the trash at this moment
-        _write(repository, tombstone)
+        write(repository, tombstone)
         raise
 
 
@@ -148,7 +175,8 @@ def _read_all(
     return found
 
 
-def _write(repository: Repository, tombstone: Tombstone) -> None:
+def write(repository: Repository, tombstone: Tombstone, *, create: bool = False) -> None:
+    """Store a tombstone as it is, over what is there. Raises StorageError, AlreadyExists with `create`."""
     plain = msgpack.packb(
         {
             "manifest": tombstone.manifest,
@@ -161,4 +189,4 @@ def _write(repository: Repository, tombstone: Tombstone) -> None:
     )
     sealed = box.seal_box(repository.keyring, box.TOMBSTONE, plain, repository.suite)
     name = layout.tombstone(tombstone.manifest)
-    reserve.spend(repository.storage, lambda: repository.storage.put(name, sealed))
+    reserve.spend(repository.storage, lambda: repository.storage.put(name, sealed, create=create))

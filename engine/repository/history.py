@@ -51,7 +51,8 @@ class Witness:
 class Evidence:
     """What lies at a destination: identities of all manifests, the points of those that are readable, and heads by
     configuration. `buried` are the restore points that have a tombstone, `tombstones` those of them that were opened;
-    `headless` has the object's name of each head that should be there and is not."""
+    `headless` has the object's name of each head that should be there and is not; of the restore points in
+    `set_aside` a damaged manifest lies in quarantine."""
 
     listed: Collection[bytes]
     points: Mapping[bytes, Point]
@@ -59,6 +60,7 @@ class Evidence:
     buried: Collection[bytes] = ()
     tombstones: Mapping[bytes, Tombstone] = field(default_factory=dict)
     headless: Mapping[str, str] = field(default_factory=dict)
+    set_aside: Collection[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,10 @@ def _lost(evidence: Evidence, witness: Witness) -> Iterator[Finding]:
             continue
         head = evidence.heads.get(point.config_id)
         kind, rest = DELETED, "was here and is gone: it was deleted, and not by a clean-up."
-        if head is not None and head.sequence < point.sequence:
+        if point.id in evidence.set_aside:
+            kind = MISSING
+            rest = "was damaged: a repair set it aside, and no other destination had it."
+        elif head is not None and head.sequence < point.sequence:
             kind = ROLLED_BACK
             rest = f"was here; the destination now ends at number {head.sequence}: an older state of it was put back."
         yield _finding(kind, point, f"{_named(point)} {rest}")
@@ -151,12 +156,19 @@ class _Series:
         gaps = set(range(1, head.sequence + 1)) - known
         if head.manifest in listed:
             gaps.discard(head.sequence)
-        manifests = set(listed) - set(self._evidence.points)
-        notes = set(self._evidence.buried) - set(self._evidence.tombstones)
-        if len(gaps) <= len(manifests) + len(notes):
+        unread = self._unread()
+        if len(gaps) <= unread:
             return  # they may well be those that cannot be read, and these are told by name
         for number in sorted(gaps):
             yield self._gone(number, "is gone: it was deleted, and not by a clean-up.")
+
+    def _unread(self) -> int:
+        """How many manifests and notes of removals there are whose number nobody knows. Those in quarantine are not
+        counted: what somebody put there must not explain a number that is gone."""
+        evidence = self._evidence
+        buried = {identity for identity, note in evidence.tombstones.items() if note.config_id}
+        known = buried | set(evidence.points)
+        return len((set(evidence.listed) | set(evidence.buried)) - known)
 
     def broken_links(self) -> Iterator[Finding]:
         """Numbers that have another point here than the one that the next number was chained to."""

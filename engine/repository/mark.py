@@ -5,8 +5,8 @@ that another is about to take away (tests/model)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Mark:
     """`sessions` were at work when the mark had been written; None until they were listed. `added_bytes` were written
-    to make its packs superfluous. `started_at` and `written_at` are its owner's clock, `modified_at` the storage's."""
+    to make its packs superfluous. `going` are the sizes of packs whose deletion has begun: whoever finishes it tells
+    what was freed in all. `started_at` and `written_at` are its owner's clock, `modified_at` the storage's."""
 
     id: bytes
     packs: frozenset[bytes]
@@ -33,15 +34,25 @@ class Mark:
     written_at: datetime
     modified_at: datetime
     added_bytes: int = 0
+    going: Mapping[bytes, int] = field(default_factory=dict)
 
     def storage_time(self, now: datetime) -> datetime:
         """What the storage's clock shows when its owner's shows `now`."""
         return self.modified_at + (now - self.written_at)
 
 
-def create(repository: Repository, packs: Collection[bytes], *, now: datetime, added_bytes: int = 0) -> Mark:
-    """A new mark over some packs. Raises StorageError."""
-    return write(repository, Mark(new_id(), frozenset(packs), None, now, now, now, added_bytes), now=now)
+def create(
+    repository: Repository,
+    packs: Collection[bytes],
+    *,
+    now: datetime,
+    added_bytes: int = 0,
+    identity: bytes | None = None,
+) -> Mark:
+    """A new mark over some packs. A repair names its mark by its session (`identity`), so that others can tell when
+    it has ended. Raises StorageError."""
+    own = Mark(identity or new_id(), frozenset(packs), None, now, now, now, added_bytes)
+    return write(repository, own, now=now)
 
 
 def write(repository: Repository, mark: Mark, *, now: datetime) -> Mark:
@@ -54,6 +65,7 @@ def write(repository: Repository, mark: Mark, *, now: datetime) -> Mark:
             "startedAt": to_micros(mark.started_at),
             "writtenAt": to_micros(now),
             "addedBytes": mark.added_bytes,
+            "going": dict(mark.going),
         }
     )
     sealed, name = box.seal_box(repository.keyring, box.MARK, plain, repository.suite), layout.mark(mark.id)
@@ -76,6 +88,7 @@ def read(repository: Repository, identity: bytes) -> Mark:
         from_micros(raw.get("writtenAt", raw["startedAt"])),
         repository.storage.stat(name).modified_at,
         raw.get("addedBytes", 0),
+        raw.get("going", {}),
     )
 
 
@@ -87,7 +100,32 @@ def read_all(repository: Repository) -> list[Mark]:
             found.append(read(repository, identity))
         except NotFound:
             continue  # its owner is done
+        except Corrupt as error:
+            raise Corrupt(
+                f"{error.message} So nobody can tell which packs are about to be deleted, and nothing is written or "
+                f"deleted at {repository.describe()}.",
+                name=error.name,
+                hint="`backup-cli destination sync NAME --repair` sets it aside.",
+            ) from error
     return found
+
+
+def of_repairs(repository: Repository) -> frozenset[bytes]:
+    """Identities of the marks that repairs wrote: those named as a session that is at work, or that was fenced. Raises
+    StorageError."""
+    sessions = layout.named(repository.storage.list(layout.SESSIONS), layout.ID_BYTES)
+    known = {identity for _, identity in sessions} | repository.fenced_sessions()
+    marks = layout.named(repository.storage.list(layout.MARKS), layout.ID_BYTES)
+    return frozenset(identity for _, identity in marks if identity in known)
+
+
+def sweep_repairs(repository: Repository, present: Collection[bytes]) -> None:
+    """Remove the marks of repairs that were killed and fenced since, as soon as none of their packs exists: whoever
+    would still wait for such a pack waits in vain. Raises Corrupt, StorageError."""
+    fenced = repository.fenced_sessions()
+    for each in read_all(repository):
+        if each.id in fenced and each.packs.isdisjoint(present):
+            remove(repository, each.id)
 
 
 def remove(repository: Repository, identity: bytes) -> None:

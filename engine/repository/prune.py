@@ -167,7 +167,7 @@ def _rewrite(
         progress.problem("repack", repository.describe(), error.message)
         return [], 0
     for name, damage in done.damaged.items():
-        progress.problem("damaged", layout.pack(name), damage.message)
+        progress.problem("damaged", damage.name or layout.pack(name), damage.message)
     for info in done.infos:
         found.table.add(info)
     found.settle()
@@ -207,9 +207,11 @@ def _free(repository: Repository, own: Mark, rules: Rules, clock: Clock, progres
     verdict = judge(found, own.packs, uncounted=others, progress=progress)
     for damage in verdict.damaged:
         progress.problem("damaged", damage.name, damage.message)
-    if verdict.referable:
-        own = mark.write(repository, replace(own, packs=own.packs - verdict.referable), now=clock())
-    sizes = {pack.name: pack.size for pack in found.table.packs() if pack.name in verdict.superfluous}
+    known = {pack.name: pack.size for pack in found.table.packs()}
+    sizes = {name: known[name] for name in verdict.superfluous}
+    gone = {name: size for name, size in own.going.items() if name not in known}  # by a call that was cut off
+    if verdict.referable or gone | sizes != own.going:
+        own = mark.write(repository, replace(own, packs=own.packs - verdict.referable, going=gone | sizes), now=clock())
     replaced = _publish_index(repository, sizes)
     victims = sorted(sizes)
     for start in range(0, len(victims), rules.batch):
@@ -220,7 +222,7 @@ def _free(repository: Repository, own: Mark, rules: Rules, clock: Clock, progres
     if replaced is None:
         replaced = compact(repository, without=victims)
     _end(repository, own, rules, clock())
-    return Freed(sum(sizes.values()) - own.added_bytes, len(sizes), replaced, verdict.damaged)
+    return Freed(sum(own.going.values()) - own.added_bytes, len(own.going), replaced, verdict.damaged)
 
 
 def _packs_in(marks: Iterable[Mark]) -> frozenset[bytes]:
@@ -254,13 +256,14 @@ def _end(repository: Repository, own: Mark, rules: Rules, now: datetime) -> None
     present = repository.list_packs().keys()
     left = own.packs & present
     if left:
-        mark.write(repository, replace(own, packs=left, added_bytes=0), now=now)
+        mark.write(repository, replace(own, packs=left, added_bytes=0, going={}), now=now)
     else:
         mark.remove(repository, own.id)
     for other in mark.read_all(repository):
         is_old = own.storage_time(now) - other.modified_at > rules.mark_expiry
         if other.id != own.id and is_old and not other.packs & present:
             mark.remove(repository, other.id)
+    mark.sweep_repairs(repository, present)
     _sweep_sessions(repository, rules, now)
     reserve.keep(repository.storage)
 

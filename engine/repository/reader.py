@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from engine import crypto
 from engine.compress import Decompressor
@@ -16,10 +17,13 @@ from engine.model import tree
 from engine.model.content import Chunk, Content
 from engine.model.tree import Node
 from engine.repository import layout, pack
+from engine.repository.box import NO_ID
+from engine.repository.decoded import DecodedBases
 from engine.repository.index import Location
+from engine.repository.nearby import Nearby
 from engine.repository.repository import Repository
 from engine.repository.sections import load_sections
-from engine.repository.table import IndexTable
+from engine.repository.table import ANY_DEPTH, IndexTable
 
 # Plain bytes decoded ahead of a stream's consumer: enough to keep the threads busy, whatever the stream's size.
 _AHEAD_BYTES = 32 << 20
@@ -28,7 +32,9 @@ THREADS = os.cpu_count() or 1
 
 
 class BlobReader:
-    """Fetches and opens the blobs of one repository; safe to use from several threads."""
+    """Fetches and opens the blobs of one repository; safe to use from several threads.
+
+    `bases` gives what differences lean on, from this repository unless somebody puts others in its place."""
 
     def __init__(self, repository: Repository, table: IndexTable, *, index_names: set[str] | None = None) -> None:
         """`index_names` are the index objects that `table` was loaded from, if it shall be loaded anew when others
@@ -38,37 +44,51 @@ class BlobReader:
         self._local = threading.local()
         self._index_names = index_names
         self._refreshing = threading.Lock()
+        self._nearby: Nearby | None = None
+        self.bases = DecodedBases(self)
+
+    def read_ahead(self) -> None:
+        """From now on fetch differences together with those beside them, where that saves requests."""
+        if self.repository.storage.requests_at_once > 1:
+            self._nearby = Nearby(self.repository.storage.get)
 
     @property
     def threads(self) -> int:
         """How many threads make the best of this machine and of the way to the repository."""
         return max(THREADS, self.repository.storage.requests_at_once)
 
-    def read(self, id: bytes) -> bytes:
-        """The plaintext of a blob, from the first good one of its copies. Raises Corrupt, StorageError."""
-        return self.locate(id)[1]
+    def read(self, id: bytes, below: int = ANY_DEPTH) -> bytes:
+        """The plaintext of a blob, from the first good one of its copies whose depth is below `below`.
 
-    def locate(self, id: bytes) -> tuple[Location, bytes]:
-        """The first good one of a blob's copies, with its plaintext. Raises Corrupt, StorageError."""
+        Raises Corrupt, whose name is the object that is damaged, be it that of a base; StorageError."""
+        return self.locate(id, below)[1]
+
+    def locate(self, id: bytes, below: int = ANY_DEPTH) -> tuple[Location, bytes]:
+        """As `read`, with where the copy lies. Raises Corrupt, StorageError."""
+        table = self.table
         try:
-            return self._locate(id)
+            return self._locate(id, below)
         except Missing:  # a clean-up may have put it into another pack since the index was loaded
-            if not self._refresh():
+            if not self._refresh(table):
                 raise
-            return self._locate(id)
+            return self._locate(id, below)
 
-    def _refresh(self) -> bool:
-        """Whether there were other index objects by now; they are loaded then."""
+    def _refresh(self, known: IndexTable) -> bool:
+        """Whether there are other index objects by now than those of the table `known`; they are loaded then."""
         with self._refreshing:
+            if self.table is not known:
+                return True  # another thread was here first
             if self._index_names is None or self._index_names == set(self.repository.index_names()):
                 return False
             fresh = open_reader(self.repository)
             self.table, self._index_names = fresh.table, fresh._index_names
             return True
 
-    def _locate(self, id: bytes) -> tuple[Location, bytes]:
+    def _locate(self, id: bytes, below: int) -> tuple[Location, bytes]:
         damage: Corrupt = Missing(f"A blob is missing from {self.repository.describe()}.", name=f"blob {id.hex()}")
         for location in self.table.find_all(id):
+            if location.entry.depth >= below:
+                continue
             try:
                 return location, self.fetch(location)
             except (Corrupt, ShortRead) as error:
@@ -76,23 +96,34 @@ class BlobReader:
         raise damage
 
     def close(self) -> None:
-        """Give up the connections of its storage."""
+        """Give up the connections of its storage, and memory."""
         self.repository.storage.close()
+        self.bases.forget()
 
     def fetch(self, location: Location) -> bytes:
-        """The plaintext of the blob at a place."""
-        name, entry = layout.pack(location.pack.name), location.entry
+        """The plaintext of the blob at a place. Raises Corrupt, StorageError."""
+        return self.open(location, self.sealed(location))
+
+    def sealed(self, location: Location) -> bytes | memoryview:
+        """The sealed bytes of the blob at a place. Raises Missing, StorageError."""
+        name, entry, get = layout.pack(location.pack.name), location.entry, self.repository.storage.get
         try:
-            sealed = self.repository.storage.get(name, entry.position, entry.stored)
+            if self._nearby is not None and location.base is not None:
+                with suppress(ShortRead):  # a pack that is cut off somewhere may still hold this blob
+                    return self._nearby.get(name, location.pack.size, entry.position, entry.stored)
+            return get(name, entry.position, entry.stored)
         except NotFound:
             raise Missing(f"{name} is missing from {self.repository.describe()}.", name=name) from None
-        return self.open(location, sealed)
 
-    def open(self, location: Location, sealed: bytes | memoryview) -> bytes:
-        """The plaintext from the sealed bytes of a blob. Raises Corrupt."""
-        name, entry = layout.pack(location.pack.name), location.entry
-        header = location.pack.header
-        plain = pack.open_blob(header, entry, sealed, self._decompressor(), name=name)
+    def open(self, location: Location, sealed: bytes | memoryview, *, base: bytes | None = None) -> bytes:
+        """The plaintext from the sealed bytes of a blob. Of a difference, `base` is the plaintext that it leans on,
+        whose id was compared; it is read when it is not given. Raises Corrupt, StorageError."""
+        name, entry, leans_on = layout.pack(location.pack.name), location.entry, location.base
+        header, base_id = location.pack.header, NO_ID
+        if leans_on is not None:
+            base_id = leans_on.id
+            base = self.bases.read(base_id, entry.depth) if base is None else base
+        plain = pack.open_blob(header, entry, sealed, self._decompressor(), name=name, base=base_id, base_plain=base)
         if crypto.keyed_hash(self._id_key(entry.type, header.suite), plain) != entry.id:
             raise Corrupt(f"A blob in {name} is not what its id says.", name=name)
         return plain
@@ -219,4 +250,6 @@ def open_reader(repository: Repository) -> BlobReader:
     Raises StorageError."""
     table, names = IndexTable(repository.keyring), set(repository.index_names())
     table.load(load_sections(repository, damage={}, absent=[]))
-    return BlobReader(repository, table, index_names=names)
+    reader = BlobReader(repository, table, index_names=names)
+    reader.read_ahead()
+    return reader

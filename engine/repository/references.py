@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from engine.model import content as contents
 from engine.model import tree
@@ -33,17 +36,45 @@ def new_blobs_of(reader: BlobReader, manifest: Manifest, is_new: Callable[[bytes
 
 
 def _blobs_below(reader: BlobReader, ids: bytes, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
-    waiting = [ids]
-    while waiting:
-        for id in contents.split_ids(waiting.pop()):
-            if not is_new(id):
-                continue
-            yield id
-            for kind, content in tree.contents_of(reader.read(id)):
-                if kind == tree.DIRECTORY and content:
-                    waiting.append(content)
-                elif kind == tree.FILE:
-                    yield from _blobs_in(reader, content, is_new)
+    waiting = [iter(contents.split_ids(ids))]
+
+    def newest_first() -> Iterator[bytes]:
+        while waiting:
+            id = next(waiting[-1], None)
+            if id is None:
+                waiting.pop()
+            elif is_new(id):
+                yield id
+
+    for id, plain in _read_ahead(reader, newest_first):
+        yield id
+        for kind, content in tree.contents_of(plain):
+            if kind == tree.DIRECTORY and content:
+                waiting.append(iter(contents.split_ids(content)))
+            elif kind == tree.FILE:
+                yield from _blobs_in(reader, content, is_new)
+
+
+def _read_ahead(reader: BlobReader, wanted: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The blobs that are wanted, with their ids. `wanted` is asked anew when it had no more: what was read since may
+    name others. From a distant store as many are read at once as it serves; a disk gives them faster one by one."""
+    at_once = reader.repository.storage.requests_at_once
+    if at_once == 1:
+        for id in wanted():
+            yield id, reader.read(id)
+        return
+    ahead: deque[tuple[bytes, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="trees") as pool:
+        try:
+            while True:
+                for id in itertools.islice(wanted(), 2 * at_once - len(ahead)):
+                    ahead.append((id, pool.submit(reader.read, id)))
+                if not ahead:
+                    return
+                id, future = ahead.popleft()
+                yield id, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _blobs_in(reader: BlobReader, content: Content, is_new: Callable[[bytes], bool]) -> Iterable[bytes]:
@@ -57,7 +88,7 @@ def _blobs_in(reader: BlobReader, content: Content, is_new: Callable[[bytes], bo
 
 
 def _blobs_listed(reader: BlobReader, ids: bytes, is_new: Callable[[bytes], bool]) -> Iterator[bytes]:
-    for id in contents.split_ids(ids):
-        if is_new(id):
-            yield id
-            yield from contents.chunk_ids(reader.read(id))
+    new = filter(is_new, contents.split_ids(ids))
+    for id, plain in _read_ahead(reader, lambda: new):
+        yield id
+        yield from contents.chunk_ids(plain)

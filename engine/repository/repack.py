@@ -1,7 +1,8 @@
 """Writes what is still needed of half-dead and of small packs anew, so that the old ones can go.
 
 Every blob is opened and its id compared first. One that is damaged is reported and left where it is, with its pack: a
-fresh pack would hide the damage."""
+fresh pack would hide the damage. A difference stays one, with its depth and its base: so nothing leans on anything that
+it did not lean on before, and no circle can come about."""
 
 from __future__ import annotations
 
@@ -19,20 +20,20 @@ from engine.repository.index import Location, Pack
 from engine.repository.pack import OpenPack, PackInfo
 from engine.repository.reader import BlobReader
 from engine.repository.repository import Repository
-from engine.repository.table import IndexTable
+from engine.repository.spans import runs
+from engine.repository.table import ANY_DEPTH, IndexTable
 from engine.spool import scratch_folder
 
 # Hourly runs leave packs of some kilobytes. Below this size they are merged, once there are so many of a kind.
 SMALL_BYTES = 8 << 20
 MANY_SMALL = 8
-_RUN_BYTES = 8 << 20
 
 Live = tuple[Pack, Sequence[Location]]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How much of a pack is needed: `live_bytes` are sealed bytes of blobs."""
+    """How much of a pack is needed: `live_bytes` are sealed bytes of blobs, and those that tell what they lean on."""
 
     pack: Pack
     live_bytes: int
@@ -86,16 +87,20 @@ def choose(usages: Iterable[Usage], *, limit_bytes: int) -> list[Pack]:
 
 def rewritten_size(live: Iterable[Live]) -> int:
     """The bytes of the packs that `rewrite` would write for these blobs."""
-    filling: dict[bytes, tuple[int, int]] = {}
+    filling: dict[bytes, tuple[int, int, int]] = {}
     total = 0
     for pack, locations in live:
         for location in locations:
-            size, count = filling.get(_kind(pack), (box.HEADER_BYTES, 0))
-            filling[_kind(pack)] = size, count = size + location.entry.stored, count + 1
+            size, count, differences = filling.get(_kind(pack), (box.HEADER_BYTES, 0, 0))
+            size, count = size + location.entry.stored, count + 1
+            differences += location.base is not None
+            filling[_kind(pack)] = size, count, differences
             if size >= packs.FULL_BYTES or count >= packs.MAX_BLOBS:
-                total += packs.finished_size(_suite(pack), size, count)
+                total += packs.finished_size(_suite(pack), size, count, differences=differences)
                 del filling[_kind(pack)]
-    return total + sum(packs.finished_size(kind[0], size, count) for kind, (size, count) in filling.items())
+    for kind, (size, count, differences) in filling.items():
+        total += packs.finished_size(kind[0], size, count, differences=differences)
+    return total
 
 
 def rewrite(
@@ -125,22 +130,19 @@ class _Rewriting:
         self._scratch = scratch
         self._open: dict[bytes, OpenPack] = {}
         self._unindexed: list[PackInfo] = []
-        self._done: set[bytes] = set()
+        self._done: dict[bytes, int] = {}  # with the depth of the copy
         self.infos: list[PackInfo] = []
         self.damaged: dict[bytes, Corrupt] = {}
 
     def take(self, pack: Pack, locations: Sequence[Location]) -> None:
-        """All blobs of one pack, or none: where one of them does not open, the pack must stay in any case. A pack with
-        differences stays too, and that is no damage."""
-        if any(each.entry.depth for each in locations):
-            return
+        """All blobs of one pack, or none: where one of them does not open, the pack must stay in any case."""
         try:
-            payloads = list(self._payloads(each for each in locations if each.entry.id not in self._done))
+            payloads = list(self._payloads(filter(self._is_new, locations)))
         except Corrupt as error:
             self.damaged[pack.name] = error
             return
-        for entry, payload in payloads:
-            self._append(pack, entry, payload)
+        for location, payload in payloads:
+            self._append(location, payload)
 
     def finish(self) -> None:
         for kind in list(self._open):
@@ -151,9 +153,13 @@ class _Rewriting:
         for open_pack in self._open.values():
             open_pack.abandon()
 
-    def _payloads(self, locations: Iterable[Location]) -> Iterator[tuple[packs.Entry, bytes]]:
+    def _is_new(self, location: Location) -> bool:
+        """Something may lean on a copy of less depth, and on no other."""
+        return location.entry.depth < self._done.get(location.entry.id, ANY_DEPTH)
+
+    def _payloads(self, locations: Iterable[Location]) -> Iterator[tuple[Location, bytes]]:
         """The compressed bytes of blobs whose plaintext was found to be what their id says. Raises Corrupt."""
-        for run in _runs(locations):
+        for run in runs(locations):
             name, start = layout.pack(run[0].pack.name), run[0].entry.position
             end = run[-1].entry.position + run[-1].entry.stored
             try:
@@ -164,15 +170,16 @@ class _Rewriting:
                 entry = location.entry
                 sealed = data[entry.position - start : entry.position - start + entry.stored]
                 self._reader.open(location, sealed)
-                yield entry, packs.open_payload(location.pack.header, entry, sealed, name=name)
+                base = location.base.id if location.base else box.NO_ID
+                yield location, packs.open_payload(location.pack.header, entry, sealed, name=name, base=base)
 
-    def _append(self, pack: Pack, entry: packs.Entry, payload: bytes) -> None:
-        kind = _kind(pack)
+    def _append(self, location: Location, payload: bytes) -> None:
+        kind, header, entry = _kind(location.pack), location.pack.header, location.entry
         if kind not in self._open:
-            self._open[kind] = OpenPack(self._repository.keyring, pack.header.kind, pack.header.suite, self._scratch)
+            self._open[kind] = OpenPack(self._repository.keyring, header.kind, header.suite, self._scratch)
         open_pack = self._open[kind]
-        open_pack.append(entry.id, entry.type, entry.codec, entry.plain, payload)
-        self._done.add(entry.id)
+        open_pack.append(entry.id, entry.type, entry.codec, entry.plain, payload, depth=entry.depth, base=location.base)
+        self._done[entry.id] = entry.depth
         if open_pack.is_full:
             self._put(self._open.pop(kind))
 
@@ -214,18 +221,3 @@ def _kind(pack: Pack) -> bytes:
 
 def _suite(pack: Pack) -> int:
     return pack.raw_header[5]
-
-
-def _runs(locations: Iterable[Location]) -> Iterator[list[Location]]:
-    """Blobs of one pack in order of position, cut where others lie between them and after some megabytes."""
-    run: list[Location] = []
-    for location in sorted(locations, key=lambda location: location.entry.position):
-        entry = location.entry
-        if run:
-            end = run[-1].entry.position + run[-1].entry.stored
-            if entry.position != end or end - run[0].entry.position >= _RUN_BYTES:
-                yield run
-                run = []
-        run.append(location)
-    if run:
-        yield run

@@ -3,7 +3,6 @@ in quarantine/, but never before all of it that can be had, from here or elsewhe
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,12 +15,15 @@ from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, N
 from engine.keyring import Keyring
 from engine.model.manifest import Manifest
 from engine.progress import Progress
-from engine.repository import box, layout, mark
+from engine.repository import box, guide, layout, mark
 from engine.repository.check import WRONG_KEY, CheckReport, Damage
 from engine.repository.copy import Copy
 from engine.repository.failover import FailoverReader, Spare
 from engine.repository.filling import Filler
+from engine.repository.forget import Tombstone
 from engine.repository.heal import CaughtUp, Source, at_work, bring, missed_points, rebuild_heads
+from engine.repository.history import DELETED, ROLLED_BACK
+from engine.repository.mending import mend_fences, mend_programs, mend_tombstones, set_all_aside, set_aside
 from engine.repository.needs import Part, needs
 from engine.repository.originals import make_again
 from engine.repository.pack import DATA
@@ -37,12 +39,16 @@ _PROOFS = ((layout.HEADS, box.HEAD), (layout.MANIFESTS, box.MANIFEST), (layout.I
 @dataclass(frozen=True)
 class Order:
     """What a repair may use. `slots` are the key slots that belong there, by name; `missing` are numbers of restore
-    points that this destination never got, by configuration; `host` is the host whose files may be read again."""
+    points that this destination never got, by configuration; `host` is the host whose files may be read again.
+    `buried` and `held` are the restore points that were removed there, and those that were not, as the caller remembers
+    it."""
 
     slots: Mapping[str, bytes]
     host: str
     missing: Mapping[str, Collection[int]] = field(default_factory=dict)
     config_ids: Collection[str] | None = None
+    buried: Mapping[bytes, Tombstone] = field(default_factory=dict)
+    held: Collection[bytes] = ()
 
 
 @dataclass
@@ -80,9 +86,19 @@ def _intention(damage: Damage, there: Mapping[str, str], order: Order) -> str:
         return "looked for elsewhere and at the source"
     if name.startswith(layout.KEYS):
         return "written again" if name in order.slots else "set aside"
-    if name.startswith((layout.INDEX, layout.HEADS)):
+    if name.startswith(layout.TOMBSTONES):
+        return _intention_of_note(layout.last_part(name), order)
+    if name.startswith((layout.INDEX, layout.HEADS, layout.FENCES)):
         return "made anew"
-    return "set aside" if name.startswith(layout.MANIFESTS) else "left as it is"
+    if damage.kind in (DELETED, ROLLED_BACK):
+        return "gone, and nowhere else"
+    return "set aside" if name.startswith((layout.MANIFESTS, layout.MARKS, guide.RESCUE)) else "left as it is"
+
+
+def _intention_of_note(identity: bytes, order: Order) -> str:
+    if identity in order.buried:
+        return "written again as it is remembered"
+    return "set aside: nothing was removed" if identity in order.held else "taken from elsewhere, if it is there"
 
 
 def repair(
@@ -98,16 +114,19 @@ def repair(
 ) -> Repaired:
     """Make good at the destination `name` what `report`, a check of it, found, and copy what it missed.
 
-    Raises Fenced, StorageError, Corrupt when a mark is damaged; what was done until then stays, and a second call goes
-    on from there."""
+    Raises Fenced, StorageError; what was done until then stays, and a second call goes on from there."""
     damaged = [each.object for each in report.errors if not _is_of_other_keys(each, target, sources)]
     bad = {layout.last_part(each) for each in damaged if each.startswith(layout.PACKS)}
+    # A damaged mark keeps everybody from working. Its pruner looks for it before each batch that it deletes, and stops.
+    marks = set_all_aside(target.storage, [each for each in damaged if each.startswith(layout.MARKS)])
     with at_work(name, target, clock=clock, distrusted=bad) as copy:
         places = [Spare(each, partial(open_reader, source)) for each, source in sources]
         reader = FailoverReader(Spare(name, lambda: _salvaging_reader(target, bad)), places, lambda text: None)
         filler = Filler(copy, reader, spool=spool, progress=progress)
         try:
-            return _Repair(copy, sources, reader, filler, order, clock, progress).run(damaged, bad)
+            done = _Repair(copy, sources, reader, filler, order, clock, progress).run(damaged, bad)
+            done.set_aside |= marks
+            return done
         finally:
             filler.abandon()
 
@@ -139,19 +158,27 @@ class _Repair:
     def run(self, damaged: Collection[str], bad: Collection[bytes]) -> Repaired:
         self._progress.phase(f"repair {self._copy.name}")
         self._mend_keys(damaged)
+        self._mend_small(damaged)
         self._mend_index(damaged, bad)
         self._mend_packs(bad)
         self._mend_blobs()
-        for name in damaged:
-            if name.startswith(layout.MANIFESTS):
-                self._set_aside(name)
+        self._set_all_aside(name for name in damaged if name.startswith(layout.MANIFESTS))
         self._done.made_anew += [f"head of {each}" for each in rebuild_heads(self._target, self._order.missing)]
         missed = list(missed_points(self._sources, self._target, self._order.config_ids))
         self._done.copied = bring(missed, self._copy, self._reader, self._filler)
         self._done.put_back += [
             name for name in damaged if name.startswith(layout.MANIFESTS) and _exists(self._storage, name)
         ]
+        mark.sweep_repairs(self._target, self._target.list_packs())
         return self._done
+
+    def _mend_small(self, damaged: Collection[str]) -> None:
+        others = [source for _, source in self._sources]
+        notes = mend_tombstones(self._target, others, damaged, buried=self._order.buried, held=self._order.held)
+        for put_back, moved in (notes, mend_programs(self._storage, others, damaged)):
+            self._done.put_back += put_back
+            self._done.set_aside |= moved
+        self._done.made_anew += mend_fences(self._target, damaged, now=self._clock())
 
     def _mend_keys(self, damaged: Collection[str]) -> None:
         """The slots that belong here are; a damaged one that nobody knows is set aside."""
@@ -185,10 +212,13 @@ class _Repair:
         """Whole packs from elsewhere; where there is none, what opens of them is stored anew before they are moved."""
         present = self._target.list_packs()
         hopeless = []
+        repairs = mark.of_repairs(self._target)
+        of_pruners = {pack for each in mark.read_all(self._target) if each.id not in repairs for pack in each.packs}
         for pack in sorted(bad):
-            if self._copy.is_marked(pack):
+            if pack in of_pruners:
                 continue  # its pruner's; what is needed of it gets a new place like anything that is missing
-            data = self._filler.find_pack(pack)
+            # What a repair that was killed had marked, it had to empty: this one goes on with it, under its own mark.
+            data = None if self._copy.is_marked(pack) else self._filler.find_pack(pack)
             if data is None:
                 hopeless.append(pack)
             else:
@@ -201,17 +231,19 @@ class _Repair:
     def _empty_and_set_aside(self, packs: Collection[bytes], present: Collection[bytes]) -> None:
         """What opens of these packs is stored anew, then they are moved. Under a mark: no pruner takes the new copy of
         a blob for superfluous because the old pack has it too (tests/model)."""
-        table, owned = self._reader.table, mark.create(self._target, packs, now=self._clock())
+        session = self._copy.session.identity
+        table, owned = self._reader.table, mark.create(self._target, packs, now=self._clock(), identity=session)
         try:
             for pack in packs:
                 for place in table.places_of_pack(pack):
                     with suppress(Corrupt):  # it stays lost, unless its source has it
                         self._filler.fill([table.location(place).entry.id])
             self._filler.flush()
-            self._copy.session.check_fence()
             for pack in packs:
+                # Before each: once a session is fenced others may remove its mark and put a sound pack in that place.
+                self._copy.session.check_fence()
                 if pack in present:
-                    self._set_aside(layout.pack(pack))
+                    self._set_all_aside([layout.pack(pack)])
         finally:
             mark.remove(self._target, owned.id)
 
@@ -261,6 +293,9 @@ class _Repair:
     def _set_aside(self, name: str) -> None:
         self._done.set_aside[name] = set_aside(self._storage, name)
 
+    def _set_all_aside(self, names: Iterable[str]) -> None:
+        self._done.set_aside |= set_all_aside(self._storage, names)
+
 
 def mend_description(storage: Storage, keyring: Keyring, identity: bytes, *, program: str) -> bool:
     """Write a lost or damaged holdfast.json anew, where something that only this keyring seals lies beside it: a place
@@ -306,16 +341,6 @@ def _opens(repository: Repository, identity: bytes) -> bool:
     except (RepositoryError, NotFound):
         return False
     return True
-
-
-def set_aside(storage: Storage, name: str) -> str:
-    """Moves a damaged object into quarantine; its name there. Raises NotFound."""
-    for number in itertools.count(1):
-        place = layout.quarantine(name, number)
-        with suppress(AlreadyExists):
-            storage.move(name, place)
-            return place
-    raise AssertionError("numbers do not end")
 
 
 def _salvaging_reader(target: Repository, bad: Collection[bytes]) -> BlobReader:

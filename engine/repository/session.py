@@ -9,16 +9,19 @@ from datetime import datetime, timedelta
 
 import msgpack
 
-from engine.errors import AlreadyExists, Fenced, NotFound, StorageError
+from engine.errors import AlreadyExists, Fenced, NotFound, RepositoryError, StorageError
 from engine.model.manifest import to_micros
 from engine.repository import box, layout, reserve
 from engine.repository.repository import Repository
 
 RENEW_AFTER = timedelta(hours=1)
+# What a process sent right before its end may still arrive at a bucket.
+_ON_ITS_WAY = timedelta(minutes=15)
 
 
 class Session:
-    """Holds a session marker at one destination and renews it until it is ended."""
+    """Holds a session marker at one destination and renews it until it is ended. `process` is what its owner calls the
+    process that it works in."""
 
     def __init__(
         self,
@@ -27,11 +30,13 @@ class Session:
         config_id: str,
         clock: Callable[[], datetime],
         *,
+        process: str = "",
         renew_after: timedelta = RENEW_AFTER,
     ) -> None:
         self.identity = identity
         self._repository = repository
         self._config_id = config_id
+        self._process = process
         self._clock = clock
         self._started_at = clock()
         self._count = 0
@@ -82,6 +87,7 @@ class Session:
                 "session": self.identity,
                 "n": self._count,
                 "configId": self._config_id,
+                "process": self._process,
                 "startedAt": to_micros(self._started_at),
                 "renewedAt": to_micros(self._clock()),
             }
@@ -102,9 +108,38 @@ def running(repository: Repository) -> dict[bytes, datetime]:
     return found
 
 
-def fence(repository: Repository, session: bytes, *, by: bytes, now: datetime) -> None:
-    """Take a session's rights away: whatever it commits from now on is a failed run. Raises StorageError."""
+def end_dead(repository: Repository, config_id: str, *, is_gone: Callable[[str], bool], now: datetime) -> int:
+    """End the sessions of a configuration whose process is gone for certain, as it would have done itself; how many.
+    Nobody has to wait for them any more. What they committed counts, so they are not fenced. Raises StorageError."""
+    markers: dict[bytes, list[str]] = {}
+    for item, identity in layout.named(repository.storage.list(layout.SESSIONS), layout.ID_BYTES):
+        markers.setdefault(identity, []).append(item.name)
+    ended = 0
+    for identity, renewed_at in running(repository).items():
+        if renewed_at + _ON_ITS_WAY <= now and all(
+            _is_of(repository, name, config_id, is_gone) for name in markers.get(identity, [""])
+        ):
+            for name in markers[identity]:
+                with suppress(NotFound):
+                    repository.storage.delete(name)
+            ended += 1
+    return ended
+
+
+def _is_of(repository: Repository, name: str, config_id: str, is_gone: Callable[[str], bool]) -> bool:
+    """Whether a marker is one of this configuration, by a process that is gone."""
+    try:
+        raw = msgpack.unpackb(box.open_box(repository.keyring, box.SESSION, repository.storage.get(name), name))
+    except (NotFound, RepositoryError):
+        return False
+    process = raw.get("process")
+    return raw["configId"] == config_id and bool(process) and is_gone(process)
+
+
+def fence(repository: Repository, session: bytes, *, by: bytes, now: datetime, replace: bool = False) -> None:
+    """Take a session's rights away: whatever it commits from now on is a failed run. A fence that is there stays,
+    unless it is to be replaced. Raises StorageError."""
     plain = msgpack.packb({"session": session, "by": by, "at": to_micros(now)})
     sealed, name = box.seal_box(repository.keyring, box.FENCE, plain, repository.suite), layout.fence(session)
     with suppress(AlreadyExists):
-        reserve.spend(repository.storage, lambda: repository.storage.put(name, sealed))
+        reserve.spend(repository.storage, lambda: repository.storage.put(name, sealed, create=not replace))

@@ -110,13 +110,18 @@ class IndexTable:
         """Whether a copy of the blob, of less than this depth, could be opened with nothing but what the table has: it
         is complete, or its base is held in the same way. Only then may anybody refer to it: a clean-up may leave a
         difference that nobody needs, and take its base."""
-        for place in self._entries.find(id):
+        return self.held(id, below=below) is not None
+
+    def held(self, id: bytes, *, below: int = ANY_DEPTH) -> int | None:
+        """The place of the lowest copy that `holds` is about; None without one."""
+        first = self._entries.find(id, most=1)  # complete as a rule, and then no other is looked for
+        for place in first if first and not self._entry(first[0]).depth else self.places(id):
             depth = self._entry(place).depth
             if depth < below:
                 base = self.base_of(place)
                 if base is None or self.holds(base.id, below=depth):
-                    return True
-        return False
+                    return place
+        return None
 
     def _differences_between(self, start: int, end: int) -> int:
         parts = self._entries.parts(start, end)

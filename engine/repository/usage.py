@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
-from engine.errors import Corrupt, Missing, NotFound
+from engine.errors import Corrupt, Missing, NotFound, RepositoryError
 from engine.model.manifest import Manifest
 from engine.progress import Progress
 from engine.repository import layout, pack
+from engine.repository.forget import given_up
 from engine.repository.index import Pack
-from engine.repository.pack import PackInfo
+from engine.repository.pack import Entry, PackInfo
 from engine.repository.reader import BlobReader
 from engine.repository.references import new_blobs_of
 from engine.repository.repack import Live, Usage, choose, rewritten_size
@@ -65,8 +70,7 @@ class Survey:
 @dataclass(frozen=True)
 class Weights:
     """How much of each pack is needed. `spare` are the places of needed blobs of which another copy is kept; `waning`
-    are packs with blobs that only points in the trash need, since to write them anew would soon have been in vain, and
-    packs with needed differences, which stay as they are."""
+    are packs with blobs that only points in the trash need: to write them anew would soon have been in vain."""
 
     usages: list[Usage]
     spare: frozenset[int]
@@ -119,11 +123,18 @@ def survey(
 def _note_all(found: Survey, staying: Sequence[bytes], going: Mapping[int, bytes], progress: Progress) -> None:
     repository = found.reader.repository
     trashed, fenced = repository.removed_ids(), repository.fenced_sessions()
-    for identity in staying:
-        manifest = _read(repository, identity)
-        if manifest is not None:
-            number = FENCED if manifest.session in fenced else TRASHED if identity in trashed else KEPT
-            _note(found, manifest, number, progress)
+    # Those that were given up hold up nothing. They come last: what is met in one of them only in part would be taken
+    # for known when another point needs it.
+    lost = given_up(repository, staying)
+    for identity, manifest_of in _read_ahead(repository, sorted(staying, key=lost.__contains__)):
+        try:
+            manifest = manifest_of()
+            if manifest is not None:
+                number = FENCED if manifest.session in fenced else TRASHED if identity in trashed else KEPT
+                _note(found, manifest, number, progress)
+        except RepositoryError:
+            if identity not in lost:
+                raise
     for number, identity in going.items():
         try:
             manifest = _read(repository, identity)
@@ -150,9 +161,9 @@ def weigh(
         total[number] += 1
         need = found.need(place)
         if is_needed(need):
-            if need == TRASHED or need >= LEAVING or entry.depth:
+            if need == TRASHED or need >= LEAVING:
                 waning.add(packs[number].name)
-            live_bytes[number] += entry.stored
+            live_bytes[number] += _length(entry)
             live[number] += 1
             if place in found.firsts:
                 first = found.firsts[place]
@@ -169,10 +180,15 @@ def weigh(
         for place in places[:-1]:
             spare.add(place)
             number = table.pack_of(place)
-            live_bytes[number] -= table.location(place).entry.stored
+            live_bytes[number] -= _length(table.location(place).entry)
             live[number] -= 1
     usages = [Usage(packs[n], live_bytes[n], live[n], total[n]) for n in range(len(packs))]
     return Weights(usages, frozenset(spare), frozenset(waning))
+
+
+def _length(entry: Entry) -> int:
+    """Sealed bytes of a blob, and those that tell its base."""
+    return entry.stored + (pack.BASE_BYTES if entry.depth else 0)
 
 
 def joined(one: int, other: int) -> int:
@@ -247,6 +263,29 @@ def _stays(number: int) -> bool:
 
 def _stays_with_trash(number: int) -> bool:
     return _stays(number) or number >= LEAVING
+
+
+def _read_ahead(
+    repository: Repository, identities: Sequence[bytes]
+) -> Iterator[tuple[bytes, Callable[[], Manifest | None]]]:
+    """Restore points, in order; of a distant store as many are read at once as it serves."""
+    at_once = repository.storage.requests_at_once
+    if at_once == 1:
+        for identity in identities:
+            yield identity, partial(_read, repository, identity)
+        return
+    coming, ahead = iter(identities), deque[tuple[bytes, Future[Manifest | None]]]()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="manifests") as pool:
+        try:
+            while True:
+                for identity in islice(coming, 2 * at_once - len(ahead)):
+                    ahead.append((identity, pool.submit(_read, repository, identity)))
+                if not ahead:
+                    return
+                identity, future = ahead.popleft()
+                yield identity, future.result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _read(repository: Repository, identity: bytes) -> Manifest | None:

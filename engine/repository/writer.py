@@ -21,6 +21,7 @@ from engine.model.content import Chunk, Content
 from engine.model.stream import Reader
 from engine.progress import Progress
 from engine.repository import box, pack
+from engine.repository.bases import Bases, EarlierVersion, Form, Hint, Tools
 from engine.repository.copy import Copy, SealedPack
 from engine.repository.pack import OpenPack
 from engine.repository.segments import SEGMENT_BYTES, Segment, SegmentPool
@@ -68,12 +69,21 @@ class Writer:
     """Adds blobs to several repositories at once. Feed it from one thread; then `finish`, or `abort`."""
 
     def __init__(
-        self, copies: Sequence[Copy], keyring: Keyring, *, suite: int, codec: int, spool: Path, progress: Progress
+        self,
+        copies: Sequence[Copy],
+        keyring: Keyring,
+        *,
+        suite: int,
+        codec: int,
+        bases: Bases,
+        spool: Path,
+        progress: Progress,
     ) -> None:
         self._copies = copies
         self._keyring = keyring
         self._suite = suite
         self._codec = codec
+        self._bases = bases
         self._spool = spool
         self._progress = progress
         self._id_key = keyring.plain_key if suite == crypto.NONE else keyring.data_key
@@ -92,13 +102,14 @@ class Writer:
         self._error: BaseException | None = None
         self.new_bytes = 0
         self.stored_bytes = 0
+        self.difference_bytes = 0
         self._threads = [threading.Thread(target=self._work, name=f"seal {n}", daemon=True) for n in range(_THREADS)]
         for thread in self._threads:
             thread.start()
 
     def has(self, id: bytes) -> bool:
         """Whether every destination that still takes part has the blob, or will have it by the end of this run."""
-        return id in self._claimed or all(id in copy.table for copy in self._copies if copy.is_alive)
+        return id in self._claimed or all(copy.has(id) for copy in self._copies if copy.is_alive)
 
     def add_small(self, data: bytes) -> Pending:
         """A small file's bytes; it shares a blob with its neighbours."""
@@ -119,8 +130,12 @@ class Writer:
             self._send((self._store_bundle, self._bundle))
             self._bundle, self._bundle_bytes = [], 0
 
-    def add_stream(self, reader: Reader, *, into: PendingChunks | None = None) -> tuple[PendingChunks, int]:
-        """Read a stream to its end. Returns its content to be and its length; raises what the reader raises."""
+    def add_stream(
+        self, reader: Reader, *, into: PendingChunks | None = None, earlier: EarlierVersion | None = None
+    ) -> tuple[PendingChunks, int]:
+        """Read a stream to its end. Returns its content to be and its length; raises what the reader raises.
+
+        What changed since the `earlier` version is stored as differences to it, where that is worth it."""
         pending = into or PendingChunks()
         segment, start = self._room()
         end, total, at_end = start, 0, False
@@ -134,7 +149,7 @@ class Writer:
                 pieces = self._cut(segment.view[start:end]) if end > start else []
                 rest = pieces.pop()[1] if pieces and not at_end else 0
                 for offset, length in pieces:
-                    self._send_chunk(pending, segment, start + offset, length)
+                    self._send_chunk(pending, segment, start + offset, length, earlier)
                 if not at_end:
                     fresh = self._pool.take(self._progress.checkpoint)
                     fresh.view[:rest] = segment.view[end - rest : end]
@@ -246,13 +261,18 @@ class Writer:
         self.check()
         self._put(task)
 
-    def _send_chunk(self, pending: PendingChunks, segment: Segment, start: int, length: int) -> None:
+    def _send_chunk(
+        self, pending: PendingChunks, segment: Segment, start: int, length: int, earlier: EarlierVersion | None
+    ) -> None:
         with self._lock:
             pending.missing += 1
             pending.is_ready = False
         segment.hold()
         view = segment.view[start : start + length]
-        self._put((self._store_chunk, view, segment, pending, pending.sent))
+        tail = crypto.keyed_hash(self._keyring.tail_key, view[-_TAIL_BYTES:])[:_TAIL_LENGTH]
+        base = earlier.base_for(tail) if earlier is not None and self._codec == compress.ZSTD else None
+        hint = Hint(base, earlier) if earlier is not None and base is not None else None
+        self._put((self._store_chunk, view, segment, pending, pending.sent, tail, hint))
         pending.sent += 1
         if pending.sent > _INLINE_ENTRIES:
             self._take_out(pending)
@@ -276,12 +296,20 @@ class Writer:
             except BaseException as error:  # noqa: BLE001 - kept for the caller; the thread must go on emptying the queue
                 self._error = self._error or error
 
-    def _store_chunk(self, tools: Any, view: memoryview, segment: Segment, pending: PendingChunks, place: int) -> None:
+    def _store_chunk(
+        self,
+        tools: Tools,
+        view: memoryview,
+        segment: Segment,
+        pending: PendingChunks,
+        place: int,
+        tail: bytes,
+        hint: Hint | None,
+    ) -> None:
         try:
             if self._error is None:
                 id = crypto.keyed_hash(self._id_key, view)
-                tail = crypto.keyed_hash(self._keyring.tail_key, view[-_TAIL_BYTES:])[:_TAIL_LENGTH]
-                self._store(tools, id, pack.DATA, view)
+                self._store(tools, id, pack.DATA, view, hint)
                 pending.entries[place] = Chunk(id, len(view), tail)
         finally:
             view.release()
@@ -290,7 +318,7 @@ class Writer:
             pending.missing -= 1
             pending.is_ready = not pending.missing
 
-    def _store_bundle(self, tools: Any, bundle: list[tuple[bytes, Pending]]) -> None:
+    def _store_bundle(self, tools: Tools, bundle: list[tuple[bytes, Pending]]) -> None:
         if self._error is not None:
             return
         plain = b"".join(data for data, _ in bundle)
@@ -301,32 +329,33 @@ class Writer:
             pending.settle((contents.BUNDLE, id, offset))
             offset += len(data)
 
-    def _store_all(self, tools: Any, blobs: list[tuple[bytes, int, bytes]]) -> None:
+    def _store_all(self, tools: Tools, blobs: list[tuple[bytes, int, bytes]]) -> None:
         for id, type, plain in blobs:
             self._store(tools, id, type, plain)
 
-    def _store(self, tools: Any, id: bytes, type: int, plain: bytes | memoryview) -> None:
+    def _store(self, tools: Tools, id: bytes, type: int, plain: bytes | memoryview, hint: Hint | None = None) -> None:
         """Compress, prove that it decompresses, and seal into a pack for all destinations that lack the blob."""
         if self._error is not None:
             return
         lacking = self._claim(id)
         if not lacking:
             return
-        compressor, decompressor = tools
-        codec, payload = compressor.compress(plain)
-        # Of equal length, so startswith compares all; unlike == it needs no copy of a view.
-        if codec and not decompressor.decompress(codec, payload, len(plain)).startswith(plain):
-            raise Corrupt("A compressed blob did not decompress again.", hint="Check this machine's memory.")
+        form = None
+        # What exists in any form is stored only in full: else two copies of two blobs could each lean on the other.
+        if hint is not None and not any(copy.ever_had(id) for copy in self._copies):
+            form = self._bases.difference(tools, memoryview(plain), hint, lacking)
+        codec, payload, depth, base = form or _in_full(tools, plain)
         kind, suite = (box.DATA_PACK, self._suite) if type == pack.DATA else (box.TREE_PACK, self._suite or 1)
         open_pack = self._take(kind, suite, lacking)
         try:
-            stored = open_pack.append(id, type, codec, len(plain), payload)
+            stored = open_pack.append(id, type, codec, len(plain), payload, depth=depth, base=base)
         except BaseException:
             open_pack.abandon()
             raise
         with self._lock:
             self.new_bytes += len(plain)
             self.stored_bytes += stored
+            self.difference_bytes += stored if depth else 0
             if not open_pack.is_full:
                 self._open_packs[kind, lacking].append(open_pack)
         if open_pack.is_full:
@@ -338,7 +367,7 @@ class Writer:
         with self._lock:
             if id in self._claimed:
                 return ()
-            lacking = tuple(copy for copy in self._copies if copy.is_alive and id not in copy.table)
+            lacking = tuple(copy for copy in self._copies if copy.is_alive and not copy.has(id))
             if lacking:
                 self._claimed.add(id)
             return lacking
@@ -359,3 +388,12 @@ class Writer:
             raise
         for copy in copies:
             copy.send(sealed)
+
+
+def _in_full(tools: Tools, plain: bytes | memoryview) -> Form:
+    compressor, decompressor = tools
+    codec, payload = compressor.compress(plain)
+    # Of equal length, so startswith compares all; unlike == it needs no copy of a view.
+    if codec and not decompressor.decompress(codec, bytes(payload), len(plain)).startswith(plain):
+        raise Corrupt("A compressed blob did not decompress again.", hint="Check this machine's memory.")
+    return Form(codec, payload)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import AccessDenied, StorageError, Unavailable
@@ -31,6 +30,8 @@ class S3Features:
 
     def server_time(self) -> datetime:
         """The store's clock, in whole seconds."""
+        from email.utils import parsedate_to_datetime  # slow to import, and only the probe asks
+
         bucket = self._storage.bucket
         answer = self._ask(lambda: self._storage.client.list_objects_v2(Bucket=bucket, MaxKeys=1))
         stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")

@@ -261,9 +261,9 @@ def test_copies_are_made_by_one_sealing(fleet: Fleet, source: Path, monkeypatch:
     sealed: list[bytes] = []
     append: Callable[..., int] = OpenPack.append
 
-    def counting(self: OpenPack, id: bytes, *rest: Any) -> int:
+    def counting(self: OpenPack, id: bytes, *rest: Any, **more: Any) -> int:
         sealed.append(id)
-        return append(self, id, *rest)
+        return append(self, id, *rest, **more)
 
     monkeypatch.setattr(OpenPack, "append", counting)
     fleet.backup(source)

@@ -104,7 +104,8 @@ def test_golden_derived_keys() -> None:
 def test_of_old_and_new_slots_the_newest_epoch_counts() -> None:
     old = keys.Keyring.generate()
     new = old.with_new_epoch()
-    assert (old.epoch, new.epoch) == (1, 2)
+    assert (old.epoch, len(new.epochs)) == (1, 2)
+    assert new.epoch > 1
     assert new.epochs[1] == old.epochs[1]
     assert new.data_key == old.data_key
     slots = [keys.read_slot(*keys.wrap(each, keys.SERVICE, SECRET)) for each in (old, new)]
@@ -125,3 +126,29 @@ def test_a_slot_with_strange_parameters_is_damage() -> None:
     for parameters in ({}, {"salt": "xyz"}, {"salt": 1}, None):
         with pytest.raises(Corrupt):
             keys.read_slot(name, keys.with_checksum(document | {"parameters": parameters}))
+
+
+def test_keys_that_were_changed_twice_at_once_are_joined() -> None:
+    """Two homes that do not know of each other: each slot holds an epoch that the other lacks."""
+    old = keys.Keyring.generate()
+    one, two = old.with_new_epoch(), old.with_new_epoch()
+    assert one.epoch != two.epoch
+    slots = [keys.read_slot(*keys.wrap(each, keys.SERVICE, SECRET)) for each in (one, old, two)]
+    joined = keys.unlock(slots, keys.SERVICE, SECRET)
+    assert joined.epochs == one.epochs | two.epochs
+    assert [slot.epochs for slot in slots] == [one.epochs.keys(), {1}, two.epochs.keys()]
+
+
+def test_one_number_for_two_keys_is_refused() -> None:
+    one, two = (
+        keys.Keyring(bytes(16), bytes(32), bytes(32), {1: bytes(32), 7: secret * 32}) for secret in (b"a", b"b")
+    )
+    with pytest.raises(WrongKey, match="at the same time"):
+        keys.unlock(
+            [keys.read_slot(*keys.wrap(each, keys.SERVICE, SECRET)) for each in (one, two)], keys.SERVICE, SECRET
+        )
+
+
+def test_numbers_of_epochs_stay_within_32_bits() -> None:
+    last = keys.Keyring(bytes(16), bytes(32), bytes(32), {1: bytes(32), (1 << 32) - 2: bytes(32)})
+    assert last.with_new_epoch().epoch == (1 << 32) - 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Busy, Corrupt, EngineError
+from engine.errors import Busy, Corrupt, EngineError, Unavailable
 from engine.ids import new_id
 from engine.progress import Silent
 from engine.repository import layout, mark
@@ -67,6 +67,31 @@ def test_two_phases_free_what_nothing_needs(site: Pruning) -> None:
     assert site.finish(own.id) == Freed()
     site.assert_sound()
     site.assert_nothing_superfluous()
+
+
+class Stopping(NotingStorage):
+    """The second pack cannot be deleted."""
+
+    def delete(self, name: str) -> None:
+        if name.startswith(layout.PACKS) and any(each.startswith(layout.PACKS) for each in self.deleted):
+            raise Unavailable("The disk is gone.")
+        super().delete(name)
+
+
+def test_a_clean_up_that_was_cut_off_tells_in_the_end_all_that_was_freed(site: Pruning) -> None:
+    before = stored_bytes(site.bench.place)
+    site.remove(1, 2)
+    own = site.begin()
+    assert own is not None
+    site.bench.clock.now += DAY
+    storage = Stopping(site.bench.place)
+    with pytest.raises(Unavailable):
+        site.finish(own.id, storage)
+    freed = site.finish(own.id)
+    assert isinstance(freed, Freed)
+    assert freed.bytes == before - stored_bytes(site.bench.place) > 700_000
+    assert freed.packs == len(own.packs) >= 3
+    site.assert_sound()
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -13,6 +13,7 @@ from engine import compress, crypto, keyring
 from engine.errors import Corrupt
 from engine.repository import box
 from tests.support.repositories import Bench
+from tests.support.streams import Stream
 
 SIZES = (1, 5000, crypto._PIECE_BYTES, 2 * crypto._PIECE_BYTES + 1)
 
@@ -60,6 +61,24 @@ def test_what_does_not_decompress_again_is_not_stored(tmp_path: Path, monkeypatc
     with pytest.raises(Corrupt, match="did not decompress again"):
         bench.backup(source)
     assert not bench.open().list_packs()
+
+
+def test_a_difference_that_does_not_give_its_chunk_again_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, data = Bench(tmp_path), b"".join(b"%d, " % number for number in range(9000))
+    bench.create()
+    bench.backup(streams=[Stream(data)])
+    before = bench.open().list_packs()
+    sound = compress.Compressor.difference
+
+    def change_one_byte(self: compress.Compressor, plain: bytes | memoryview, base: bytes) -> bytes:
+        return sound(self, bytes(plain).replace(b"77,", b"78,", 1), base)
+
+    monkeypatch.setattr(compress.Compressor, "difference", change_one_byte)
+    with pytest.raises(Corrupt, match="did not give its chunk again"):
+        bench.backup(streams=[Stream(data + b"more")])
+    assert bench.open().list_packs() == before
 
 
 @pytest.mark.parametrize("suite", crypto.SUITES.values())

@@ -16,8 +16,11 @@ from engine.progress import Silent
 from engine.repository import layout, mark
 from engine.repository.forget import empty_trash, forget
 from engine.repository.heal import sync
+from engine.repository.pack import decode_directory
 from engine.repository.prune import Freed, Rules, prune_now
+from engine.repository.reader import open_reader
 from engine.repository.redundancy import judge
+from engine.repository.repack import rewrite
 from engine.repository.repository import Repository
 from engine.repository.usage import estimate, survey, weigh
 from engine.storage.base import Buffer
@@ -151,22 +154,62 @@ def test_a_deeper_copy_does_not_stand_in_for_a_base(bench: Bench, seed: int, tmp
     assert rescued(bench, tmp_path / "out") == plain
 
 
-def test_packs_with_differences_stay_as_they_are(bench: Bench, seed: int, tmp_path: Path) -> None:
-    """Half of such a pack is dead: it is no damage, and nothing is written anew."""
+@pytest.mark.parametrize("are_together", [False, True])
+def test_differences_move_with_what_they_lean_on_kept(
+    bench: Bench, seed: int, tmp_path: Path, *, are_together: bool
+) -> None:
+    """Most of their packs is dead: what is needed is written anew, as differences to the same bases."""
+    opened, plains = bench.open(), versions(seed, 3)
+    dead = [Blob(DATA, random.Random(seed + number).randbytes(8 * BYTES)) for number in range(3)]
+    if are_together:
+        ids = store(opened, *chain(plains), *dead)[:3]
+    else:
+        ids = [store(opened, *pair)[0] for pair in zip(chain(plains), dead, strict=True)]
+    point(opened, ids[2])
+    before, sizes = opened.list_packs(), sum(opened.list_packs().values())
+    expected = estimate(bench.open(), [], progress=Silent())
+    assert expected.freed_bytes > 24 * BYTES
+    assert clean_up(bench).bytes == expected.freed_bytes == sizes - sum(bench.open().list_packs().values())
+    assert not before.keys() & bench.open().list_packs().keys()
+    table = open_reader(bench.open()).table
+    found = [table.find(id) for id in ids]
+    assert [each.entry.depth for each in found if each] == [0, 1, 2]
+    assert [each.base.id for each in found if each and each.base] == ids[:2]
+    assert rescued(bench, tmp_path / "out") == plains[2]
+    assert clean_up(bench).packs == 0
+
+
+@pytest.mark.parametrize("shallow_first", [False, True])
+def test_the_shallower_copy_is_written_anew_in_any_case(bench: Bench, seed: int, *, shallow_first: bool) -> None:
+    """Whatever comes first: something may lean on the one that is too shallow to lean on the other."""
+    opened, (base, plain) = bench.open(), versions(seed, 2)
+    copies = [[Blob(DATA, plain)], [Blob(DATA, base), Blob(DATA, plain, base, DEEP)]]
+    packs = [store_each(opened, blobs)[1][-1] for blobs in (copies if shallow_first else copies[::-1])]
+    table = open_reader(opened).table
+    known = {each.name: each for each in table.packs()}
+    live = [(known[name], list(table.of_pack(known[name]))) for name in packs]
+    done = rewrite(opened, live, table=table, spool=bench.folder / "spool", progress=Silent())
+    entries = [entry for info in done.infos for entry in decode_directory(info.directory, "")]
+    assert min(entry.depth for entry in entries) == 0
+
+
+def test_a_difference_whose_base_is_damaged_stays_where_it_is(bench: Bench, seed: int) -> None:
+    """Its pack is no worse for it, but a fresh one would look as if all were well."""
     opened, plains = bench.open(), versions(seed, 2)
-    base, dead = Blob(DATA, plains[0]), Blob(DATA, random.Random(seed + 1).randbytes(8 * BYTES))
-    _, difference, _ = store(opened, base, Blob(DATA, plains[1], plains[0], 1), dead)
-    point(opened, difference)
+    dead = Blob(DATA, random.Random(seed + 1).randbytes(8 * BYTES))
+    _, packs = store_each(opened, [Blob(DATA, plains[0])])
+    _, needed = store(opened, dead, Blob(DATA, plains[1], plains[0], 1))
+    point(opened, needed)
+    flip(bench, packs[0], seed)
     before, progress = opened.list_packs(), Silent()
-    assert estimate(bench.open(), [], progress=Silent()).freed_bytes == 0
     prune_now(bench.open(), rules=Rules(), clock=bench.clock, progress=progress, spool=bench.folder / "spool")
-    assert progress.problems == []
     assert bench.open().list_packs() == before
-    assert rescued(bench, tmp_path / "out") == plains[1]
+    (problem,) = set(progress.problems)
+    assert layout.pack(packs[0]) in problem[2]
 
 
 def test_in_an_abandoned_mark_too(bench: Bench, seed: int, tmp_path: Path) -> None:
-    """Whoever takes such a mark over neither writes the pack anew nor calls it damaged nor deletes it."""
+    """Whoever takes such a mark over writes what is needed of its packs anew, and only then deletes them."""
     opened, plains = bench.open(), versions(seed, 2)
     ids, packs = store_each(opened, chain(plains))
     point(opened, ids[1])
@@ -175,6 +218,7 @@ def test_in_an_abandoned_mark_too(bench: Bench, seed: int, tmp_path: Path) -> No
     progress = Silent()
     prune_now(bench.open(), rules=Rules(), clock=bench.clock, progress=progress, spool=bench.folder / "spool")
     assert progress.problems == []
+    assert not set(packs) & set(bench.open().list_packs())
     assert rescued(bench, tmp_path / "out") == plains[1]
 
 
@@ -211,14 +255,20 @@ def test_a_destination_gets_bases_before_what_leans_on_them(
     assert rescued(fleet.bench("two"), tmp_path / "out") == expected
 
 
+def flip(bench: Bench, pack: bytes, seed: int) -> str:
+    """Damage the first blob of a pack; the object's name."""
+    path = bench.place / layout.pack(pack)
+    data = bytearray(path.read_bytes())
+    data[random.Random(seed).randrange(96, 128)] ^= 1
+    path.write_bytes(data)
+    return layout.pack(pack)
+
+
 def test_a_flipped_bit_in_a_base_hits_what_leans_on_it(bench: Bench, seed: int, tmp_path: Path) -> None:
     opened, plains = bench.open(), versions(seed, 2)
     ids, packs = store_each(opened, chain(plains))
     point(opened, ids[1])
-    path = bench.place / layout.pack(packs[0])
-    data = bytearray(path.read_bytes())
-    data[random.Random(seed).randrange(96, BYTES)] ^= 1
-    path.write_bytes(data)
+    flip(bench, packs[0], seed)
     (bench.folder / "key").write_text(SECRET.hex())
     arguments = ["check", "--repository", str(bench.place), "--key-file", str(bench.folder / "key")]
     assert rescue.main(arguments) == rescue.DAMAGE

@@ -27,6 +27,8 @@ T = TypeVar("T")
 @pytest.fixture
 def source(tmp_path: Path, seed: int) -> Path:
     make_tree(tmp_path / "source", random.Random(seed), files=8)
+    # Two files in one pack: damage to the end of it leaves the first one whole.
+    write_file(tmp_path / "source" / "early", random.Random(seed + 1), 300_000)
     write_file(tmp_path / "source" / "large", random.Random(seed), 1_500_000)
     return tmp_path / "source"
 

@@ -1,5 +1,5 @@
-"""Writers, removals and pruners in any order, with crashes and time that passes: every point restores, and after a last
-clean-up nothing superfluous is left."""
+"""Writers, removals and pruners in any order, with crashes and time that passes, with differences and without: every
+point restores, and after a last clean-up nothing superfluous is left."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from engine import compress
 from engine.errors import Busy, EngineError, Unavailable
 from engine.repository.forget import empty_trash, forget, recall, trash
 from engine.repository.prune import Freed, Rules
@@ -27,6 +28,7 @@ T = TypeVar("T")
 # At which call the process dies; 0 is never.
 CRASH = st.just(0) | st.integers(1, 60)
 LIMITS = {"first": 4_000, "second": 40_000, "third": 300_000}
+LARGE, LARGE_BYTES = "large", 600_000  # some chunks, which change in place
 
 
 class DyingStorage(FaultyStorage):
@@ -41,9 +43,11 @@ class DyingStorage(FaultyStorage):
 
 
 class Site(RuleBasedStateMachine):
-    """One repository, one configuration, two pruners with a mark each. `freed` counts packs, of all runs."""
+    """One repository, one configuration, two pruners with a mark each. `freed` counts packs, `leaning` stored bytes of
+    differences, of all runs."""
 
-    freed = 0
+    codec = compress.NONE
+    freed = leaning = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,16 +58,19 @@ class Site(RuleBasedStateMachine):
     def create(self, seed: int) -> None:
         self.site = Pruning(self.folder, random.Random(seed), rules=Rules(rewrite_bytes=1 << 20))
         self.site.bench.create()
+        self.site.write(LARGE, LARGE_BYTES)
         for name in (*LIMITS, *LIMITS):
             self.backup(0, name)
 
     @rule(at=CRASH, name=st.sampled_from(sorted(LIMITS)))
     def backup(self, at: int, name: str) -> None:
         self.site.write(name, self.site.rng.randrange(LIMITS[name]))
-        before = set(self.site.repository.manifest_ids())
-        self._attempt(at, self.site.backup)
-        for identity in set(self.site.repository.manifest_ids()) - before:
-            self.site.states[identity] = self.site.state()
+        self._back_up(at)
+
+    @rule(at=CRASH)
+    def change_in_place(self, at: int) -> None:
+        self.site.change(LARGE)
+        self._back_up(at)
 
     @rule(at=CRASH, data=st.data(), is_final=st.booleans())
     def forget(self, at: int, data: st.DataObject, is_final: bool) -> None:
@@ -103,16 +110,23 @@ class Site(RuleBasedStateMachine):
         if pruner in self.marks:
             done = self._attempt(at, lambda storage: self.site.finish(self.marks[pruner], storage))
             if isinstance(done, Freed):
-                Site.freed += done.packs
+                type(self).freed += done.packs
                 del self.marks[pruner]
             self.site.assert_sound()
 
     @rule()
     def prune_now(self) -> None:
         try:
-            Site.freed += self.site.prune_now().packs
+            type(self).freed += self.site.prune_now().packs
         except Busy:
             return  # a dead writer's session
+
+    def _back_up(self, at: int) -> None:
+        before = set(self.site.repository.manifest_ids())
+        made = self._attempt(at, lambda storage: self.site.backup(storage, codec=self.codec))
+        type(self).leaning += made.totals["bytesDifferences"] if made else 0
+        for identity in set(self.site.repository.manifest_ids()) - before:
+            self.site.states[identity] = self.site.state()
 
     def _attempt(self, at: int, action: Callable[[LocalStorage], T]) -> T | None:
         """Do it with a storage that dies at a call, or not. None when it died."""
@@ -135,12 +149,22 @@ class Site(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_nothing_is_lost_whatever_happens() -> None:
-    run_state_machine_as_test(Site, settings=settings(max_examples=25, stateful_step_count=25))
-    assert Site.freed
+class LeaningSite(Site):
+    """What changes in place is stored as differences."""
+
+    codec = compress.ZSTD
+    freed = leaning = 0
+
+
+@pytest.mark.parametrize("site", [Site, LeaningSite])
+def test_nothing_is_lost_whatever_happens(site: type[Site]) -> None:
+    run_state_machine_as_test(site, settings=settings(max_examples=15, stateful_step_count=25))
+    assert site.freed
+    assert bool(site.leaning) is (site is LeaningSite)
 
 
 @pytest.mark.full
-def test_nothing_is_lost_whatever_happens_for_long() -> None:
-    run_state_machine_as_test(Site, settings=settings(max_examples=300, stateful_step_count=50))
-    assert Site.freed
+@pytest.mark.parametrize("site", [Site, LeaningSite])
+def test_nothing_is_lost_whatever_happens_for_long(site: type[Site]) -> None:
+    run_state_machine_as_test(site, settings=settings(max_examples=300, stateful_step_count=50))
+    assert site.freed

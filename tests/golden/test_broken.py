@@ -167,7 +167,7 @@ BREAKS: list[tuple[str, Break, type[RepositoryError], str]] = [
     ("pack-flipped", flip("packs"), Corrupt, "A blob in packs/.* is damaged"),
     ("pack-newer", header("packs", 4, 2), UnsupportedVersion, f"packs/.* has format 2; .* format 1. {NEWER}"),
     ("pack-of-a-newer-suite", header("packs", 5, 3), UnsupportedVersion, f"unknown suite 3. {NEWER}"),
-    ("manifest-of-an-unknown-epoch", header("manifests", 8, 9), WrongKey, "sealed with another key"),
+    ("manifest-of-an-unknown-epoch", header("manifests", 8, 9), WrongKey, "changed at another installation"),
     ("manifest-flipped", flip("manifests"), Corrupt, "manifests/.* is damaged"),
     ("manifest-cut", cut("manifests"), Corrupt, "manifests/.* is damaged"),
     ("manifest-newer", header("manifests", 4, 2), UnsupportedVersion, f"manifests/.* has format 2; .*{NEWER}"),

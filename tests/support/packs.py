@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import zstandard
@@ -37,13 +38,20 @@ def blob_id(repository: Repository, blob: Blob, suite: int = crypto.AES_256_GCM)
     return crypto.keyed_hash(keyring.plain_key if suite == crypto.NONE else keyring.data_key, blob.plain)
 
 
-def store(repository: Repository, *blobs: Blob, suite: int = crypto.AES_256_GCM, indexed: bool = True) -> list[bytes]:
-    """One pack that holds the blobs, all of one kind; their ids."""
+def store(
+    repository: Repository,
+    *blobs: Blob,
+    suite: int = crypto.AES_256_GCM,
+    indexed: bool = True,
+    claims: Mapping[bytes, bytes] | None = None,
+) -> list[bytes]:
+    """One pack that holds the blobs, all of one kind; their ids. `claims` are ids that plaintexts get instead of their
+    own."""
     kind = box.DATA_PACK if blobs[0].type == DATA else box.TREE_PACK
     header = box.new_header(repository.keyring, box.PACK_MAGIC, kind, suite)
     body, entries, bases, ids = bytearray(header.raw), b"", b"", []
     for blob in blobs:
-        id = blob_id(repository, blob, suite)
+        id = (claims or {}).get(blob.plain) or blob_id(repository, blob, suite)
         base = b"\0" * 32 if blob.base is None else blob_id(repository, replace(blob, plain=blob.base), suite)
         known = None if blob.base is None else zstandard.ZstdCompressionDict(blob.base, zstandard.DICT_TYPE_RAWCONTENT)
         payload = zstandard.ZstdCompressor(level=3, dict_data=known).compress(blob.plain)

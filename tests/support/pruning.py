@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from engine.errors import EngineError
 from engine.model.manifest import FilesRoot, Manifest
@@ -74,8 +75,15 @@ class Pruning:
         for name, data in state.items():
             (self.source / name).write_bytes(data)
 
-    def backup(self, storage: Storage | None = None) -> Manifest:
-        made = self.bench.backup(self.source, storage=storage).manifest
+    def change(self, name: str) -> None:
+        """A few bytes of a file, where they are."""
+        data = bytearray((self.source / name).read_bytes())
+        for _ in range(3):
+            data[self.rng.randrange(len(data))] ^= 1
+        (self.source / name).write_bytes(data)
+
+    def backup(self, storage: Storage | None = None, **changes: Any) -> Manifest:
+        made = self.bench.backup(self.source, storage=storage, **changes).manifest
         self.states[made.id] = self.state()
         return made
 

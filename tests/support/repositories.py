@@ -66,6 +66,7 @@ class Bench:
         storage: Storage | None = None,
         streams: Sequence[StreamSource] = (),
         progress: Progress | None = None,
+        cache: Path | None = None,
         **changes: Any,
     ) -> Result:
         opened = self.open(storage)
@@ -91,6 +92,7 @@ class Bench:
             clock=self.clock,
             progress=progress or Silent(),
             spool=self.folder / "spool",
+            cache=cache,
         )
 
     def manifests(self) -> list[Manifest]:

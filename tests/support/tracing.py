@@ -15,8 +15,9 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.progress import Silent
 
-MAIN, UPLOAD = "main", "upload"
-CALLS = ("write", "fsync", "link", "rename", "unlink", "mkdir")
+# ALL is the main thread and those that it starts: each of them counts by itself.
+MAIN, UPLOAD, ALL = "main", "upload", "all"
+CALLS = ("write", "pwrite64", "ftruncate", "fsync", "link", "rename", "unlink", "mkdir", "mkdirat")
 SUCCEEDED, FAILED = 0, 3
 
 
@@ -60,9 +61,10 @@ def run_with(fault: Fault, action: Callable[[Pausing], object], log: Path, on_st
 
 
 def count_calls(action: Callable[[Pausing], object], thread: str, log: Path) -> dict[tuple[str, str], int]:
-    """How often the thread makes each of CALLS, while nothing goes wrong."""
-    made = Counter(line.partition("(")[0] for line in record(action, thread, log))
-    return {(thread, call): made[call] for call in CALLS if made[call]}
+    """How often the thread, of ALL the busiest one, makes each of CALLS, while nothing goes wrong."""
+    made = Counter(line.partition("(")[0] for line in record(action, thread, log))  # with ALL: "1234 write"
+    counts = {call: max((made[each] for each in made if each.split()[-1] == call), default=0) for call in CALLS}
+    return {(thread, call): count for call, count in counts.items() if count}
 
 
 def record(action: Callable[[Pausing], object], thread: str, log: Path) -> list[str]:
@@ -107,6 +109,8 @@ def _attach_each(ours: socket.socket, options: dict[str, list[str]], log: Path) 
                 break  # it ended before it had that thread
             if thread in options:
                 tracers.append(_attach(int(told), log, options[thread]))
+            elif thread == MAIN and ALL in options:
+                tracers.append(_attach(int(told), log, ["-f", *options[ALL]]))
             talk.write("go\n")
             talk.flush()
         for tracer in tracers:

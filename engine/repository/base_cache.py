@@ -1,0 +1,69 @@
+"""Bases that only a distant destination has, kept on this machine as they were sealed: fetched once, not by every run.
+
+Each is fetched only if there is room to keep it. Otherwise a database that is larger than the room would be fetched
+anew every day, since what is used in a fixed order is always gone again when its turn comes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine import crypto
+from engine.errors import Unavailable
+from engine.ids import random_bytes
+
+ROOM_BYTES = 4 << 30
+UNUSED = timedelta(days=30)
+_DIGEST_BYTES = 32
+
+
+class BaseCache:
+    """Sealed blobs in a folder, at most `room` bytes of them but for what other runs add meanwhile. Safe from several
+    threads. A file that was cut off or changed is fetched again."""
+
+    def __init__(self, folder: Path, now: datetime, *, room: int = ROOM_BYTES) -> None:
+        """What no run used for 30 days before `now` is removed."""
+        self._folder = folder
+        self._left = room
+        self._lock = threading.Lock()
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in folder.iterdir():
+                self._review(path, now - UNUSED)
+
+    def _review(self, path: Path, oldest: datetime) -> None:
+        with suppress(OSError):
+            status = path.stat()
+            if datetime.fromtimestamp(status.st_mtime, UTC) < oldest:
+                path.unlink()
+            else:
+                self._left -= status.st_size
+
+    def get(self, name: str, length: int, fetch: Callable[[], bytes | memoryview]) -> bytes | memoryview:
+        """The blob of this name and length, kept or fetched. Raises Unavailable when there is no room for it."""
+        path = self._folder / name
+        with suppress(OSError):
+            kept = path.read_bytes()
+            if len(kept) == _DIGEST_BYTES + length and crypto.sha256(kept[_DIGEST_BYTES:]) == kept[:_DIGEST_BYTES]:
+                os.utime(path)
+                return memoryview(kept)[_DIGEST_BYTES:]
+        with self._lock:
+            if self._left < _DIGEST_BYTES + length:
+                raise Unavailable("There is no room to keep another base.")
+            self._left -= _DIGEST_BYTES + length
+        data = fetch()
+        self._keep(path, crypto.sha256(bytes(data)) + data)
+        return data
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        fresh = path.with_name(random_bytes(16).hex())
+        try:
+            fresh.write_bytes(data)
+            fresh.rename(path)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink()

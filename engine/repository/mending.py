@@ -1,0 +1,101 @@
+"""Makes good the small objects of a destination: tombstones, marks, fences and rescue programs. What is damaged is set
+aside in quarantine/; only a fence is written over, since without it a run that failed would count for a moment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from engine.crypto import sha256
+from engine.errors import AlreadyExists, NotFound, RepositoryError, StorageError
+from engine.ids import new_id
+from engine.repository import guide, layout, session
+from engine.repository.forget import Tombstone, read_tombstone, write
+from engine.repository.repository import Repository
+from engine.storage.base import Storage
+
+
+def set_aside(storage: Storage, name: str) -> str:
+    """Moves a damaged object into quarantine; its name there. Raises NotFound."""
+    for number in itertools.count(1):
+        place = layout.quarantine(name, number)
+        with suppress(AlreadyExists):
+            storage.move(name, place)
+            return place
+    raise AssertionError("numbers do not end")
+
+
+def set_all_aside(storage: Storage, names: Iterable[str]) -> dict[str, str]:
+    """Moves those of the objects that are there into quarantine; their names there. Raises StorageError."""
+    moved = {}
+    for name in names:
+        with suppress(NotFound):  # it is lost, or somebody else was faster
+            moved[name] = set_aside(storage, name)
+    return moved
+
+
+def mend_tombstones(
+    target: Repository,
+    sources: Collection[Repository],
+    damaged: Collection[str],
+    *,
+    buried: Mapping[bytes, Tombstone],
+    held: Collection[bytes],
+) -> tuple[list[str], dict[str, str]]:
+    """Write lost and damaged tombstones anew: as the caller remembers them (`buried`), else as another destination has
+    them, unless the caller remembers that the restore point was not removed (`held`). One of which nobody knows
+    anything stays as it is. The names of those that are there again, and what was set aside. Raises StorageError."""
+    written, moved = list[str](), dict[str, str]()
+    for name in [each for each in damaged if each.startswith(layout.TOMBSTONES)]:
+        identity = layout.last_part(name)
+        note = buried.get(identity)
+        if note is None and identity not in held:
+            note = _from_elsewhere(sources, identity)
+            if note is None:
+                continue
+        moved |= set_all_aside(target.storage, [name])
+        if note is not None:
+            write(target, note)
+            written.append(name)
+    return written, moved
+
+
+def mend_fences(target: Repository, damaged: Collection[str], *, now: datetime) -> list[str]:
+    """Write damaged fences anew; their names. Raises StorageError."""
+    written = [name for name in damaged if name.startswith(layout.FENCES)]
+    for name in written:
+        session.fence(target, layout.last_part(name), by=new_id(), now=now, replace=True)
+    return written
+
+
+def mend_programs(
+    storage: Storage, sources: Collection[Repository], damaged: Collection[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Set damaged rescue programs aside and take them again from other destinations: the kit in a drawer may name one
+    of an older version. The names of those that are there again, and what was set aside. Raises StorageError."""
+    names = [name for name in damaged if name.startswith(guide.RESCUE)]
+    moved, written = set_all_aside(storage, names), list[str]()
+    for name in names:
+        data = _sound_program(sources, name)
+        if data is not None:
+            storage.put(name, data)
+            written.append(name)
+    return written, moved
+
+
+def _from_elsewhere(sources: Iterable[Repository], restore_point: bytes) -> Tombstone | None:
+    for source in sources:
+        with suppress(NotFound, RepositoryError):
+            return read_tombstone(source, restore_point)
+    return None
+
+
+def _sound_program(sources: Iterable[Repository], name: str) -> bytes | None:
+    for source in sources:
+        with suppress(StorageError):
+            data = source.storage.get(name)
+            if sha256(data) == layout.last_part(name):
+                return data
+    return guide.program() if name == guide.program_name() else None

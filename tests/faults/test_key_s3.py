@@ -1,0 +1,119 @@
+"""Keys are changed at a bucket, over real HTTP, and the process is killed at any request on the way."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine import keyring as keys
+from engine.errors import WrongKey
+from engine.repository import repository as engine
+from tests.support.faults import run_and_wait
+from tests.support.s3 import Store
+from tests.webapp.keyring_home import NEW, key_of, opened_at, opens, silent
+from webapp.installation import Installation
+from webapp.services import destinations, keyrings
+from webapp.services import keys as service
+
+_KILLED = 77
+# Without --full only each of so many requests is tried.
+SAMPLE = 15
+
+CHANGES: dict[str, Callable[[Installation], object]] = {
+    "epoch": lambda each: service.rotate(each, new_key=None, kept_code=None, tell=silent),
+    "key": lambda each: service.rotate(each, new_key=NEW, kept_code=None, tell=silent),
+    "code": lambda each: (service.replace_code(each, tell=silent), service.settle(each)),
+}
+
+
+@dataclass
+class Bucket:
+    """A home with one destination, a place in a bucket of its own; each trial begins with both as they were."""
+
+    folder: Path
+    store: Store
+
+    def home(self) -> Path:
+        home, prefix = self.folder / secrets.token_hex(4), f"test/{secrets.token_hex(6)}"
+        typed = {
+            "bucket": self.store.bucket,
+            "endpoint": self.store.endpoint,
+            "prefix": prefix,
+            "accessKeyId": self.store.access_key,
+            "secretAccessKey": self.store.secret_key,
+        }
+        with closing(opened_at(home)) as installation:
+            destinations.add(installation, "bucket", "s3", typed, tell=silent)
+        (home / "prefix").write_text(prefix)
+        return home
+
+    def opens(self, home: Path, secret: bytes) -> int:
+        """How many epochs the secret opens with the slots in the bucket alone; 0 when it opens nothing there."""
+        with closing(self.store.storage((home / "prefix").read_text())) as storage:
+            try:
+                keyring = keys.unlock(engine.read_slots(storage), keys.SERVICE, secret)
+                engine.open_repository(storage, keyring, expected=None)
+            except WrongKey:
+                return 0
+            return len(keyring.epochs)
+
+    def slots(self, home: Path) -> set[str]:
+        with closing(self.store.storage((home / "prefix").read_text())) as storage:
+            return {item.name for item in storage.list("keys/")}
+
+
+@pytest.mark.parametrize("step", [SAMPLE, pytest.param(1, marks=pytest.mark.full)], ids=["some", "all"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_killed_at_any_request(moto: Store, tmp_path: Path, seed: int, change: str, step: int) -> None:
+    bucket, number = Bucket(tmp_path, moto), 1 + seed % step
+    while True:
+        home = bucket.home()
+        old = key_of(home)
+        status = run_and_wait(lambda home=home, number=number: _change_until(home, number, change))
+        assert max(bucket.opens(home, old), bucket.opens(home, NEW)) > 0, number
+        assert opens(home, key_of(home)), number
+        _finish(home, change)
+        wanted = NEW if change == "key" else old
+        assert bucket.opens(home, wanted) == opens(home, wanted) > 0, number
+        assert change != "key" or not bucket.opens(home, old)
+        assert bucket.slots(home) == {f"keys/{path.name}" for path in home.glob("keys/[0-9a-f]*")}
+        assert len(bucket.slots(home)) == 2, number
+        shutil.rmtree(home)
+        if status == 0:
+            break
+        assert status == _KILLED, number
+        number += step
+    assert number > 2 * step  # the requests were met, and killed at, one by one
+
+
+def _change_until(home: Path, number: int, change: str) -> None:
+    """The change in this process, which dies before its request number `number`."""
+    count = 0
+
+    def die(event: str, arguments: object) -> None:
+        nonlocal count
+        if event == "http.client.send":
+            count += 1
+            if count == number:
+                os._exit(_KILLED)
+
+    installation = opened_at(home)
+    sys.addaudithook(die)
+    CHANGES[change](installation)
+
+
+def _finish(home: Path, change: str) -> None:
+    with closing(opened_at(home)) as installation:
+        if change == "key" and key_of(home) == NEW:
+            assert service.settle(installation) == {}
+        else:
+            CHANGES[change](installation)
+        assert keyrings.retired(installation.settings) == set()
