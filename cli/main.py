@@ -25,7 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("cli.commands.browse:ls", "The files and tables in a restore point."),
     "get": ("cli.commands.browse:get", "One file or dump out of a restore point."),
     "diff": ("cli.commands.browse:diff", "What changed between two restore points."),
-    "restore": ("cli.commands.restore", "Restore to a new place."),
+    "restore": ("cli.commands.restore", "Restore to a new place, or replace what is there."),
+    "undo": ("cli.commands.undo", "Swap back after a restore that replaced something."),
     "verify": ("cli.commands.verify", "Read backups back and check every byte."),
     "stats": ("cli.commands.stats", "Figures: success, duration, sizes."),
     "cleanup": ("cli.commands.cleanup", "Apply retention and free space."),
@@ -47,7 +48,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("cli.commands.doctor", "Look for what is wrong with this installation."),
 }
 UNBUILT: dict[str, str] = {
-    "undo": "Swap back after a restore that replaced something.",
     "restore-point": "Make a restore point now.",
     "approve": "Approve what another person asked for.",
     "drill": "Restore for practice.",

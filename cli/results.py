@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli import exits, output
@@ -33,10 +34,15 @@ def tell_restore(door: Door, finished: Finished) -> int:
     result = finished.run.result or {}
     found["host"] = finished.run.host
     found["targets"] = result.get("targets", [])
+    swapped = result.get("replaced") or result.get("undone")
+    if swapped:
+        found["replaced" if "replaced" in result else "undone"] = swapped
     if door.json:
         output.document(door, found)
     elif found["targets"]:
         _print_restore(found)
+    if swapped and not door.json:
+        _print_swap(swapped, door.settings.timezone, is_undone="undone" in result)
     return ended(door, finished)
 
 
@@ -93,6 +99,16 @@ def _print_restore(found: dict[str, Any]) -> None:
         output.line(f"  compared  {_compared(place['compared'])}")
     if found["problems"]:
         output.line(f"  problems  {len(found['problems'])}, told above")
+
+
+def _print_swap(swapped: dict[str, Any], zone: str, *, is_undone: bool) -> None:
+    if is_undone:
+        output.line(f"{output.visible(swapped['target'])} is as it was before {swapped['restoreId']}")
+    else:
+        output.line(f"  before    restore point {swapped['previousBackupId']}")
+        output.line(f"  undo      backup-cli undo {swapped['restoreId']}")
+    until = output.when(datetime.fromisoformat(swapped["keptUntil"]), zone)
+    output.line(f"  kept      {output.visible(swapped['keptAs'])} until {until}")
 
 
 def _compared(what: dict[str, int] | None) -> str:

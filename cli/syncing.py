@@ -23,6 +23,8 @@ def tell_sync(door: Door, finished: Finished) -> int:
         output.document(door, found)
         return ended(door, finished)
     for place in found["destinations"]:
+        if finished.error is not None and place["error"] == str(finished.error):
+            continue  # it is told as the end of the whole
         name = output.visible(place["name"])
         for text in _lines(place, is_plan=found["dryRun"]):
             output.line(f"{name}: {output.visible(text)}")
@@ -50,6 +52,7 @@ def _lines(place: dict[str, Any], *, is_plan: bool) -> list[str]:
     lines += [f"{each} was made anew" for each in repaired["madeAnew"]]
     lines += [f"{each['object']} was set aside as {each['as']}" for each in repaired["setAside"]]
     lines += _some(repaired["readAgain"], "was read again at the source")
+    lines += [f"{backup} was given up; what is left of it lies in the trash" for backup in place["givenUp"]]
     for damage in place["lost"]:
         lines.append(f"{damage['object']} is still {damage['kind']}: {damage['reason']}")
         lines += [f"  hits {backup}" for backup in damage["backups"]]

@@ -5,8 +5,10 @@ Every step looks first whether it was done, so a start that was killed in the mi
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from webapp.database import SQLITE_PREFIX
 from webapp.installation import Installation
 from webapp.models import Configuration
 from webapp.schema.database_urls import sqlite_url
@@ -16,7 +18,6 @@ from webapp.services.runs import NewRun
 from webapp.settings import CHECKOUT
 
 OWN = "holdfast"
-DATABASE_FILE = "holdfast.db"
 
 
 def prepare(installation: Installation) -> list[str]:
@@ -31,10 +32,6 @@ def prepare(installation: Installation) -> list[str]:
         )
     if _protect_itself(installation):
         told.append(f"The configuration {OWN} protects Holdfast itself; its first backup starts now.")
-        if not (installation.settings.home / DATABASE_FILE).is_file():
-            told.append(
-                f"Add the database that HOLDFAST_DATABASE_URL names to the sources of {OWN}: it is not in it yet."
-            )
     return told
 
 
@@ -49,11 +46,7 @@ def _protect_itself(installation: Installation) -> bool:
 
 
 def _document(installation: Installation) -> dict[str, Any]:
-    settings = installation.settings
-    own = settings.home / DATABASE_FILE
-    sources: dict[str, Any] = {}
-    if own.is_file():
-        sources["databases"] = [{"url": sqlite_url(own)}]
+    sources: dict[str, Any] = {"databases": [{"url": _own_database(installation.settings.database_url)}]}
     if (CHECKOUT / "configs").is_dir():
         sources["paths"] = [{"path": str(CHECKOUT / "configs")}]
     return {
@@ -65,3 +58,11 @@ def _document(installation: Installation) -> dict[str, Any]:
         "retention": {"daily": 7, "weekly": 4, "monthly": 12},
         "destinations": [{"type": "local", "config": {"path": DEFAULT_LOCAL_PATH}}],
     }
+
+
+def _own_database(url: str) -> str:
+    """As a source: in full, because `${HOLDFAST_DATABASE_URL}` may not be named there. Its password is sealed like that
+    of any other source (services/sealed.py). A `$` would begin a variable."""
+    if url.startswith(SQLITE_PREFIX):
+        return sqlite_url(Path(url.removeprefix(SQLITE_PREFIX)).absolute())
+    return f"postgresql://{url.partition('://')[2]}".replace("$", "%24")

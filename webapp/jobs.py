@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from engine.errors import EngineError
 from webapp.errors import ServiceError
 from webapp.installation import Installation, open_installation
 from webapp.services import queued
@@ -44,18 +45,33 @@ def tick() -> None:
     """One look at everything that is due, lost or dead."""
     with _installation() as installation:
         done = ticking.tick(installation)
+        _settle(installation)
         _tell_others(installation)
     found = {name: value for name, value in vars(done).items() if value}
     if found:
         log.info("tick", extra=found)
 
 
-def _tell_others(installation: Installation) -> None:
-    """Sends what waits to be told and says outside that the service lives. A mail server that is down stops nothing."""
-    from webapp.services import heartbeats, notifications
+def _settle(installation: Installation) -> None:
+    """Restores that replace and were killed are finished or reverted; what they kept long enough is removed."""
+    from webapp.services import journal
 
     try:
+        journal.settle(installation, tell=log.info)
+    except (EngineError, ServiceError) as error:
+        log.warning("restores that replace could not be settled", extra={"error": str(error)})
+
+
+def _tell_others(installation: Installation) -> None:
+    """Sends what waits to be told and says outside that the service lives. A mail server that is down stops nothing."""
+    from webapp.services import delivery_log, digest, fullness, heartbeats, links, notifications
+
+    try:
+        fullness.look(installation)
+        digest.prepare(installation)
         notifications.deliver_due(installation)
+        delivery_log.prune(installation)
+        links.sweep(installation)
         trouble = heartbeats.send(installation)
     except ServiceError as error:
         trouble = str(error)

@@ -94,6 +94,7 @@ def of_error(error: service.ServiceError | engine.EngineError) -> Problem:
     """The problem that an error of a service or of the engine is."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     faults = error.faults if isinstance(error, service.Faulty) else ()
+    faults = faults or tuple(service.Fault("/target", each) for each in getattr(error, "differences", ()))
     headers: tuple[tuple[str, str], ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
     if isinstance(error, service.TooMany):

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, g, redirect, request, url_for
 from flask_login import current_user
 
+from webapp import problems
 from webapp.errors import Forbidden, NotSignedIn, Unavailable
 from webapp.extensions import installation
 from webapp.problems import API
@@ -35,19 +37,29 @@ _HEADERS = {
 _View = TypeVar("_View", bound=Callable[..., object])
 
 
-def needs(permission: str, *, also_unfinished: bool = False) -> Callable[[_View], _View]:
+@dataclass(frozen=True)
+class Need:
+    """What a view needs; `also_unfinished`: also who must change the password first may see it; `also_token`: a page
+    that also a program may ask for, with its token."""
+
+    permission: str
+    also_unfinished: bool = False
+    also_token: bool = False
+
+
+def needs(permission: str, *, also_unfinished: bool = False, also_token: bool = False) -> Callable[[_View], _View]:
     """Says which permission a view needs (services/permissions.py), or PUBLIC, or HEALTH, which any network may ask."""
 
     def mark(view: _View) -> _View:
-        setattr(view, _NEEDS, (permission, also_unfinished))
+        setattr(view, _NEEDS, Need(permission, also_unfinished, also_token))
         return view
 
     return mark
 
 
-def needed_by(view: Callable[..., object]) -> tuple[str, bool] | None:
+def needed_by(view: Callable[..., object]) -> Need | None:
     """What `needs` said; None when nobody said anything."""
-    found: tuple[str, bool] | None = getattr(view, _NEEDS, None)
+    found: Need | None = getattr(view, _NEEDS, None)
     return found
 
 
@@ -55,6 +67,7 @@ def register(app: Flask) -> None:
     """Sets the guard and the headers."""
     app.before_request(_guard)
     app.after_request(_with_headers)
+    app.register_error_handler(Forbidden, _denied)
 
 
 def client_address() -> str | None:
@@ -82,15 +95,15 @@ def _guard() -> Response | None:
     view = None if request.endpoint is None else (installation_app().view_functions.get(request.endpoint))
     needed = None if view is None else needed_by(view)
     settings = installation().settings
-    if needed is None or needed[0] != HEALTH:
+    if needed is None or needed.permission != HEALTH:
         _refuse_hosts()
         if settings.allowed_networks and not is_within(client_address(), settings.allowed_networks):
             raise Forbidden("Requests from your network are not accepted.", hint="See HOLDFAST_ALLOWED_NETWORKS.")
     if request.endpoint == "static" or (view is None and not request.path.startswith(API)):
         return None
-    if needed is not None and needed[0] in (PUBLIC, HEALTH):
+    if needed is not None and needed.permission in (PUBLIC, HEALTH):
         return None
-    g.actor = _actor()
+    g.actor = _actor(needed)
     if g.actor is None:
         return redirect(url_for("account.sign_in", next=_way_back()))  # type: ignore[return-value]
     if view is None:
@@ -98,13 +111,17 @@ def _guard() -> Response | None:
     if needed is None:
         raise Unavailable(f"{request.path} does not say who may ask for it.", hint="Please report it.")
     _refuse_unfinished(needed)
-    try:
-        require(g.actor, needed[0])
-    except Forbidden:
-        what = f"{request.method} {request.path}"
-        audit.add(installation(), g.actor, "access.denied", what, outcome=audit.DENIED)
-        raise
+    require(g.actor, needed.permission)
     return None
+
+
+def _denied(error: Forbidden) -> Response:
+    """Whoever is known and is refused, here or by a service, is noted. What nobody sends fills no log: see throttle."""
+    actor = getattr(g, "actor", None)
+    if actor is not None:
+        what = f"{request.method} {request.path}"
+        audit.add(installation(), actor, "access.denied", what, outcome=audit.DENIED, error=error.message)
+    return problems.answer(problems.of_error(error))
 
 
 def installation_app() -> Flask:
@@ -114,9 +131,11 @@ def installation_app() -> Flask:
     return current_app
 
 
-def _actor() -> Actor | None:
-    """Under /api only a token counts, so no foreign page can use somebody's cookie there; elsewhere only a session."""
-    if request.path.startswith(API):
+def _actor(needed: Need | None) -> Actor | None:
+    """Under /api only a token counts, so no foreign page can use somebody's cookie there; elsewhere a session, and a
+    token only where the view says so."""
+    takes_token = needed is not None and needed.also_token and "Authorization" in request.headers
+    if request.path.startswith(API) or takes_token:
         kind, _, secret = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise NotSignedIn("A token is needed: `Authorization: Bearer hf_…`.", hint="Sign in to make one.")
@@ -127,8 +146,8 @@ def _actor() -> Actor | None:
     return actor
 
 
-def _refuse_unfinished(needed: tuple[str, bool]) -> None:
-    if request.path.startswith(API) or needed[1]:
+def _refuse_unfinished(needed: Need) -> None:
+    if g.actor.scope is not None or needed.also_unfinished:  # a token has no password
         return
     if current_user.session.user.must_change_password:
         abort(redirect(url_for("account.password")))

@@ -9,17 +9,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-from webapp import embedded_redis, logs
+from webapp import embedded_redis, logs, secret_files
+from webapp.database import SQLITE_PREFIX, open_database
 from webapp.errors import Fault, SettingsInvalid, Unavailable
 from webapp.processes import dying_with_parent
-from webapp.settings import Settings
+from webapp.settings import Settings, ensure_home
 
 log = logging.getLogger("holdfast.serve")
 THREADS = 8
@@ -56,8 +57,18 @@ class _Part:
 def web(settings: Settings) -> None:
     """The web application under gunicorn in this process, until SIGTERM."""
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+    from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
     from webapp import create_app
+
+    logs.configure("web")
+
+    class Lines(Logger):  # type: ignore[misc]  # the package has no types
+        def setup(self, cfg: Any) -> None:
+            """Its lines are lines of ours: it would write text of its own form, and to a stream of its own."""
+            super().setup(cfg)
+            self.error_log.handlers[:] = []
+            self.error_log.propagate = True
 
     host, port = settings.bind
     options = {
@@ -66,6 +77,7 @@ def web(settings: Settings) -> None:
         "threads": THREADS,
         "workers": 1,
         "loglevel": "warning",
+        "logger_class": Lines,
         "control_socket_disable": True,
         "worker_tmp_dir": str(settings.home),
         "proc_name": "holdfast-web",
@@ -77,7 +89,6 @@ def web(settings: Settings) -> None:
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
-            logs.configure("web")
             return create_app(settings)
 
     Application().run()
@@ -85,8 +96,7 @@ def web(settings: Settings) -> None:
 
 def everything(settings: Settings, *, tell: Callable[[str], None], ready: Callable[[], object]) -> int:
     """Starts all parts and keeps them running until SIGINT or SIGTERM; the exit code. `ready` is called once when Redis
-    was started. Raises SettingsInvalid, Unavailable."""
-    _refuse_taken(settings.bind)
+    was started. Raises Unavailable."""
     logs.configure("serve")
     stop = threading.Event()
 
@@ -126,12 +136,12 @@ def _parts(settings: Settings) -> list[_Part]:
 
 
 def _ours(settings: Settings, name: str, arguments: Sequence[str]) -> _Part:
-    environment: Mapping[str, str] = settings.environment
+    environment = secret_files.without_secrets(settings.environment)
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", *arguments],
-            env=dict(environment),
+            env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in the terminal is for the parent, which hands it on in order
             preexec_fn=dying_with_parent(),
@@ -156,18 +166,60 @@ def _stop(parts: Sequence[_Part]) -> None:
             process.wait()
 
 
-def _refuse_taken(bind: tuple[str, int]) -> None:
-    family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+def require_usable(settings: Settings, *, alone: bool) -> None:
+    """Everything that the machine lacks, told at once: the home, the database, a Redis server, the port. `alone`: no
+    part will be started here. Raises SettingsInvalid."""
+    checks = [("HOLDFAST_HOME", _home_fault), ("HOLDFAST_DATABASE_URL", _database_fault)]
+    if not alone:
+        checks += [("HOLDFAST_BIND", _bind_fault), ("REDIS_URL", _redis_fault)]
+    found = [(name, check(settings)) for name, check in checks]
+    faults = [Fault(name, detail) for name, detail in found if detail]
+    if faults:
+        raise SettingsInvalid("Holdfast cannot start.", faults)
+
+
+def _home_fault(settings: Settings) -> str:
+    try:
+        ensure_home(settings)
+    except SettingsInvalid as error:
+        return f"{error.faults[0].detail} {error.hint}"
+    return ""
+
+
+def _database_fault(settings: Settings) -> str:
+    """SQLite below a home that cannot be used is that fault, and not another one."""
+    if settings.database_url.startswith(SQLITE_PREFIX) and _home_fault(settings):
+        return ""
+    try:
+        open_database(settings.database_url).close()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+def _bind_fault(settings: Settings) -> str:
+    family = socket.AF_INET6 if ":" in settings.bind[0] else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(bind)
+            probe.bind(settings.bind)
         except OSError as error:
-            raise SettingsInvalid(
-                "The web application cannot start.",
-                [Fault("HOLDFAST_BIND", f"{_shown(bind)} cannot be used: {error.strerror}.")],
-                hint="Does Holdfast run already? Else choose another port, such as HOLDFAST_BIND=127.0.0.1:8001.",
-            ) from error
+            return (
+                f"{_shown(settings.bind)} cannot be used: {error.strerror}. "
+                "Does Holdfast run already? Else choose another port, such as HOLDFAST_BIND=127.0.0.1:8001."
+            )
+    return ""
+
+
+def _redis_fault(settings: Settings) -> str:
+    """A server that is only away now is none: what was asked for waits in the database."""
+    if settings.redis_url is not None:
+        return ""
+    try:
+        embedded_redis.program(settings)
+    except Unavailable as error:
+        return str(error)
+    return ""
 
 
 def _wait_for_port(bind: tuple[str, int], stop: threading.Event) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from webapp import notify_rules, timing
+from webapp import notify_rules, secret_files, timing
 from webapp.errors import Fault, SettingsInvalid
 from webapp.notify_rules import Rules
 from webapp.timing import Timing
@@ -94,7 +94,9 @@ def read_settings(environment: Mapping[str, str], *, cwd: Path | None = None) ->
 
     Raises SettingsInvalid with every fault; no value of a secret is ever repeated in it.
     """
+    environment, unreadable = secret_files.read(environment)
     reader = _Reader(environment)
+    reader.faults += unreadable
     here = cwd or Path.cwd()
     home_text = reader.text("HOLDFAST_HOME")
     home = _path(reader, "HOLDFAST_HOME", home_text, here) if home_text else CHECKOUT / "data"
@@ -286,5 +288,6 @@ def _notify(reader: _Reader) -> Rules:
 
 
 def _unknown_names(environment: Mapping[str, str]) -> tuple[str, ...]:
-    unknown = sorted(name for name in environment if name.startswith("HOLDFAST_") and name not in KNOWN)
+    known = KNOWN | secret_files.FILE_NAMES
+    unknown = sorted(name for name in environment if name.startswith("HOLDFAST_") and name not in known)
     return tuple(f"{name} is not a variable that Holdfast knows; is it misspelt?" for name in unknown)

@@ -11,7 +11,9 @@ class Timing:
     """`tick`: how often due runs are started and dead ones found. `heartbeat`: how often a run says that it lives;
     `expiry`: after how much silence it is taken for dead. `cancel`: how often a run looks whether it shall stop.
     `stall`: a queued run's work without any progress for so long is ended. `orphan`: after how long a run that waits
-    but is not in the queue is sent again. `retry`: how long a backup whose destination was away waits."""
+    but is not in the queue is sent again. `retry`: how long a backup whose destination was away waits. `kept`: how long
+    what a restore replaced is kept, for `undo`. `grace`: how long a clean-up waits between marking what is superfluous
+    and deleting it; `session`: after how much silence it takes a backup at a destination for dead."""
 
     tick: float = 15.0
     heartbeat: float = 15.0
@@ -20,9 +22,13 @@ class Timing:
     stall: float = 3600.0
     orphan: float = 10.0
     retry: float = 300.0
+    kept: float = 259_200.0
+    grace: float = 86_400.0
+    session: float = 43_200.0
 
 
 NAMES = tuple(each.name for each in fields(Timing))
+_MIN_SESSION = 7200  # twice engine.repository.session.RENEW_AFTER, whose import would cost every command 0.1 s
 _PART = re.compile(r"([a-z]+)=(\d{1,6}(?:\.\d{1,3})?)")
 
 
@@ -36,4 +42,6 @@ def read(text: str) -> Timing:
         timing = replace(timing, **{match[1]: float(match[2])})
     if timing.expiry < 2 * timing.heartbeat:
         raise ValueError("expiry must be at least twice heartbeat, or living runs are taken for dead.")
+    if timing.session < _MIN_SESSION:
+        raise ValueError(f"session must be at least {_MIN_SESSION}: a backup says once an hour that it lives.")
     return timing

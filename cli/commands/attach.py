@@ -32,6 +32,7 @@ def make(
     @pass_door
     def attach(door: Door, /, name: str, kind: str | None, code: str | None, **given: str | None) -> int:
         """Take over the backups at a destination: keys, configurations (without secrets), restore points."""
+        from webapp.services import audit
         from webapp.services.attach import attach as take_over
 
         typed = {key: value for key, value in given.items() if value is not None}
@@ -40,6 +41,8 @@ def make(
         attached = take_over(
             door.installation, name, chosen, settings, code=secret(code, "Recovery code"), cwd=door.cwd, tell=door.tell
         )
+        after = {"name": attached.destination.name, "type": attached.destination.kind}
+        audit.add(door.installation, door.identity, "destination.attached", str(attached.destination.id), after=after)
         document = {
             "name": attached.destination.name,
             "type": attached.destination.kind,
@@ -53,8 +56,10 @@ def make(
         if door.json:
             output.document(door, document)
         else:
-            output.line(f"{output.visible(name)}: attached, repository {attached.repository_id}")
+            output.line(f"{output.visible(attached.destination.name)}: attached, repository {attached.repository_id}")
             output.line(f"{len(attached.found)} restore points, {len(attached.configurations)} configurations.")
+        if attached.destination.name != name:
+            door.tell(f"This place is known here as {output.visible(attached.destination.name)}, and keeps that name.")
         for each in attached.configurations:
             for note in each.notes:
                 door.tell(f"{each.config_id}: {note}")

@@ -75,11 +75,12 @@ def ls(door: Door, backup: str, path: str | None) -> None:
 @click.argument("backup")
 @click.argument("path")
 @click.option("-o", "--output", "target", metavar="FILE", help="Write to this new file or folder; - is stdout.")
+@click.option("--as", "form", type=click.Choice(["sql", "tar", "zip"]), help="A dump as SQL, a folder as tar or zip.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @json_option
 @pass_door
-def get(door: Door, backup: str, path: str, target: str | None, force: bool) -> None:
-    """One file or dump out of a restore point.
+def get(door: Door, backup: str, path: str, target: str | None, form: str | None, force: bool) -> None:
+    """One file or dump out of a restore point; with --as also a folder, or a dump as SQL.
 
     PATH is the path of a file as it was at the source, or a database as `ls` lists it: its dump, for pg_restore, or
     the SQLite file. Written is a file of the same name in the current folder, NAME.dump or NAME.sqlite, mode 0600.
@@ -89,21 +90,26 @@ def get(door: Door, backup: str, path: str, target: str | None, force: bool) -> 
     if target == STDOUT and force:
         raise click.UsageError("--force is about a file; leave it out with -o -.")
     from cli import saving
-    from webapp.services import browsing
+    from webapp.services import browsing, downloads
 
     with closing(browsing.open_point(door.installation, backup, tell=door.tell)) as point:
-        content = browsing.content(point, path)
+        if form is None:
+            content = browsing.content(point, path)
+        else:
+            made = downloads.open_download(door.installation, point, path, form)
+            content = browsing.Content(made.name, 0, made.pieces)  # nobody knows its size before
         with closing(content.pieces), _watched(door, quiet=target == STDOUT and sys.stdout.isatty()) as progress:
             if target == STDOUT:
                 saving.to_stdout(content, progress)
                 return
             place = saving.place(door.cwd, target, content.name)
             saving.to_file(content, place, progress, force=force)
+    size = place.stat().st_size
     if door.json:
-        answer = {"backupId": point.backup.public_id, "path": path, "output": str(place), "bytes": content.size}
+        answer = {"backupId": point.backup.public_id, "path": path, "output": str(place), "bytes": size}
         output.document(door, answer)
     else:
-        door.tell(f"Written to {points.pasteable(str(place))} ({output.size(content.size)}).")
+        door.tell(f"Written to {points.pasteable(str(place))} ({output.size(size)}).")
 
 
 @click.command("diff")

@@ -17,9 +17,10 @@ def command(door: Door, run_id: str) -> None:
     """Stop a run: a queued one at once, one that is at work within seconds. What it had committed stays."""
     from cli.commands.listing import run_document
     from webapp.services import runs
+    from webapp.services.access import local_actor
 
     installation = door.installation
-    asked = runs.request_cancel(installation, run_id)
+    asked = runs.request_cancel(installation, run_id, actor=local_actor(door.identity))
     run = runs.fetch(installation, asked.id)
     if door.json:
         output.document(door, run_document(run))

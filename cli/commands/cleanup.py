@@ -13,7 +13,7 @@ from cli.options import confirm, json_option, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
-    from webapp.services.cleanup_plans import Part, Place, Plan
+    from webapp.services.cleanup_plans import Order, Part, Place, Plan
     from webapp.services.work import Finished
 
 
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would happen; nothing is written.")
 @click.option("--now", is_flag=True, help="Without trash and grace, where no writer is at work.")
 @click.option("--confirm", "confirmed", multiple=True, metavar="CONFIG", help="It is meant, for this one; repeatable.")
+@click.option("--inline", is_flag=True, help="In this process, whatever runs elsewhere.")
 @json_option
 @pass_door
-def command(door: Door, config_id: str | None, dry_run: bool, now: bool, confirmed: tuple[str, ...]) -> int:
+def command(
+    door: Door, config_id: str | None, dry_run: bool, now: bool, confirmed: tuple[str, ...], inline: bool
+) -> int:
     """Apply retention and free space.
 
     Restore points that nothing keeps go into the trash, from where `pin` brings them back, and after seven days for
@@ -33,6 +36,7 @@ def command(door: Door, config_id: str | None, dry_run: bool, now: bool, confirm
     Removing more than half of a configuration's restore points, or what frees more than 30 % of the bytes, has to be
     confirmed, and so has --now: type the configuration, or give it with --confirm.
     """
+    from cli.queueing import is_served
     from cli.work import working
     from webapp.services import cleanup, cleanup_plans
 
@@ -47,9 +51,22 @@ def command(door: Door, config_id: str | None, dry_run: bool, now: bool, confirm
     for name in sorted(set(confirmed) - set(plan.questions)):
         door.tell(f"--confirm {output.visible(name)}: there was nothing to confirm for it.")
     agreed = _agreed(plan, confirmed)
+    if not inline and is_served(door, "backup"):
+        return _tell_end(door, plan, _queued(door, order, agreed))
     with working(door) as progress:
         finished = cleanup.apply(installation, plan, confirmed=agreed, progress=progress, tell=progress.say)
     return _tell_end(door, plan, finished)
+
+
+def _queued(door: Door, order: Order, agreed: Collection[str]) -> Finished:
+    """A worker plans anew, and leaves alone what is to be confirmed by then and was not."""
+    from cli.queueing import follow
+    from webapp.services import submit
+    from webapp.services.runs import NewRun
+
+    arguments = {"now": order.at_once, "confirmed": sorted(agreed)}
+    new = NewRun("cleanup", order.identity, config_id=order.config_id, arguments=arguments)
+    return follow(door, submit.submit(door.installation, new))
 
 
 def _agreed(plan: Plan, confirmed: Collection[str]) -> set[str]:
@@ -167,6 +184,9 @@ def _print_part(place: Place, part: Part) -> None:
 
 def _document(plan: Plan, about: dict[str, Any], done: dict[str, Any] | None = None) -> dict[str, Any]:
     """The JSON of `cleanup`."""
+    from webapp.services.cleanup_documents import document
+
+    whole = document(plan)
     results = {place["name"]: place for place in (done or {}).get("destinations", ())}
     return {
         "runId": None,
@@ -174,54 +194,8 @@ def _document(plan: Plan, about: dict[str, Any], done: dict[str, Any] | None = N
         "now": plan.order.at_once,
         "configId": plan.order.config_id,
         **about,
-        "configurations": [_part_document(place, part) for place in plan.places for part in place.parts],
-        "destinations": [_place_document(place) | results.get(place.destination.name, {}) for place in plan.places],
-    }
-
-
-def _place_document(place: Place) -> dict[str, Any]:
-    estimate, error = place.estimate, place.error
-    return {
-        "name": place.destination.name,
-        "type": place.destination.kind,
-        "status": "failed" if error else "succeeded",
-        "storedBytes": None if estimate is None else estimate.stored_bytes,
-        "wouldFreeBytes": None if estimate is None else estimate.freed_bytes,
-        "error": None if error is None else str(error),
-    }
-
-
-def _part_document(place: Place, part: Part) -> dict[str, Any]:
-    from webapp.services import retention
-
-    freed = {} if place.estimate is None else place.estimate.by_point
-    return {
-        "configId": part.configuration.id,
-        "destination": place.destination.name,
-        "retention": part.rules.document(),
-        "timezone": part.rules.zone.key,
-        "note": part.rules.why or None,
-        "toConfirm": list(part.questions),
-        "points": [
-            {
-                "backupId": each.backup.public_id,
-                "madeAt": retention.made_at(each.backup),
-                "keep": each.decision.keep,
-                "reasons": list(each.decision.reasons),
-                "freedBytes": 0 if each.decision.keep else freed.get(each.decision.point.id, 0),
-            }
-            for each in part.verdicts
-        ],
-        "trash": [
-            {
-                "backupId": copy.backup.public_id,
-                "madeAt": retention.made_at(copy.backup),
-                "removedAt": copy.trashed_at,
-                "reason": copy.removal_reason,
-                "freedBytes": freed.get(_id(copy.backup.public_id), 0),
-            }
-            for copy in part.trash
-        ],
+        "configurations": whole["configurations"],
+        "destinations": [place | results.get(place["name"], {}) for place in whole["destinations"]],
     }
 
 

@@ -13,6 +13,7 @@ from cli.state import Door
 
 if TYPE_CHECKING:
     from webapp.models import Configuration
+    from webapp.services.access import Actor
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -71,7 +72,7 @@ def import_(door: Door, files: tuple[Path, ...]) -> None:
     from webapp.services import configurations
 
     documents = [read(path) for path in files]  # all are checked before the first is stored
-    stored = [configurations.store(door.installation, found) for found in documents]
+    stored = [configurations.store(door.installation, found, actor=_actor(door)) for found in documents]
     answers = [(item.configuration.id, _what(created=item.created, changed=item.changed)) for item in stored]
     if door.json:
         output.document(door, [{"configId": config_id, "result": what} for config_id, what in answers])
@@ -114,7 +115,7 @@ def delete(door: Door, config: str, typed: str | None) -> None:
 
     configurations.find(door.installation, config)
     confirm(f"The configuration {config} will be deleted; its restore points stay.", typed=typed, wanted=config)
-    deleted = configurations.delete(door.installation, config)
+    deleted = configurations.delete(door.installation, config, actor=_actor(door))
     if door.json:
         output.document(door, {"configId": config, "result": "deleted", "backupsKept": deleted.backups})
     else:
@@ -178,6 +179,12 @@ def print_configurations(door: Door, found: list[Configuration]) -> None:
         for configuration in found
     ]
     output.table(["ID", "TYPE", "SCHEDULE", "ENABLED", "DESTINATIONS", "NAME"], rows)
+
+
+def _actor(door: Door) -> Actor:
+    from webapp.services.access import local_actor
+
+    return local_actor(door.identity)
 
 
 def _document(configuration: Configuration) -> dict[str, Any]:

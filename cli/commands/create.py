@@ -119,8 +119,10 @@ def _store_file(door: Door, file: Path, as_type: str | None) -> str:
     """The id of the configuration in the file, which is stored if it can run."""
     from webapp.schema.document import read
     from webapp.services import configurations
+    from webapp.services.access import local_actor
 
-    stored = configurations.store_to_run(door.installation, read(file), cwd=door.cwd, as_type=as_type)
+    actor = local_actor(door.identity)
+    stored = configurations.store_to_run(door.installation, read(file), cwd=door.cwd, as_type=as_type, actor=actor)
     if stored.changed:
         door.tell(f"The configuration {stored.configuration.id} was updated.")
     return stored.configuration.id

@@ -10,7 +10,7 @@ import click
 
 from cli import exits, output
 from cli.commands import attach
-from cli.options import json_option, pass_door
+from cli.options import confirm, json_option, pass_door
 from cli.state import Door
 from webapp.schema import kinds, placeholders
 
@@ -54,11 +54,13 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @pass_door
 def add(door: Door, /, name: str, kind: str | None, **given: str | None) -> None:
     """Add a destination and make its repository, or take over the one of this installation that is there."""
-    from webapp.services import destinations
+    from webapp.services import audit, destinations
 
     typed = {key: value for key, value in given.items() if value is not None}
     chosen = kind or _kind_of(typed)
     added = destinations.add(door.installation, name, chosen, _settings(chosen, typed), tell=door.tell)
+    after = {"name": added.destination.name, "type": added.destination.kind}
+    audit.add(door.installation, door.identity, "destination.added", str(added.destination.id), after=after)
     if door.json:
         output.document(
             door,
@@ -114,20 +116,50 @@ def test(door: Door, name: str) -> int:
 @click.option("--from", "source", metavar="NAME", help="Copy from this destination only.")
 @click.option("--config", "config_id", metavar="ID", help="The restore points of this configuration only.")
 @click.option("--repair", is_flag=True, help="Read everything back first, and make good what is damaged.")
+@click.option("--accept-loss", "accepted", multiple=True, metavar="BACKUP", help="Give it up; repeatable.")
+@click.option("--confirm", "confirmed", metavar="NAME", help="With --accept-loss: it is meant.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @json_option
 @pass_door
-def sync(door: Door, name: str | None, source: str | None, config_id: str | None, repair: bool, dry_run: bool) -> int:
-    """Copy to NAME, or to every destination, the restore points that it missed; with --repair also what it lost."""
+def sync(
+    door: Door,
+    name: str | None,
+    source: str | None,
+    config_id: str | None,
+    repair: bool,
+    accepted: tuple[str, ...],
+    confirmed: str | None,
+    dry_run: bool,
+) -> int:
+    """Copy to NAME, or to every destination, the restore points that it missed; with --repair also what it lost.
+
+    With --accept-loss a restore point that cannot be mended is given up at NAME: it goes into the trash, and is
+    damage no more. That has to be confirmed: type NAME, or give it with --confirm.
+    """
     from cli.syncing import tell_sync
     from cli.work import working
     from webapp.services import healing
 
-    order = healing.Order(door.identity, name, source, config_id, repair=repair, dry_run=dry_run)
     installation = door.installation
+    chosen: tuple[str, ...] = ()
+    if accepted:
+        if name is None or not repair or dry_run:
+            raise click.UsageError("--accept-loss goes with NAME and --repair, and without --dry-run.")
+        chosen = _accepted(door, name, accepted, confirmed)
+    order = healing.Order(door.identity, name, source, config_id, repair=repair, dry_run=dry_run, accepted=chosen)
     with working(door) as progress:
         finished = healing.sync_destinations(installation, order, progress=progress, tell=progress.say)
     return tell_sync(door, finished)
+
+
+def _accepted(door: Door, name: str, texts: tuple[str, ...], confirmed: str | None) -> tuple[str, ...]:
+    """The ids of the restore points that may be given up, after somebody agreed."""
+    from webapp.services import losses
+
+    chosen = losses.named(door.installation, name, texts)
+    question = f"What cannot be mended of {', '.join(chosen)} is given up at {name}."
+    confirm(output.visible(question), typed=confirmed, wanted=name)
+    return chosen
 
 
 def _kind_of(typed: dict[str, str]) -> str:

@@ -72,11 +72,13 @@ def rotate(door: Door, new_key_file: str | None, code_only: bool, keep_code: boo
         raise click.UsageError("--recovery-code changes the recovery code alone: give it alone.")
     if code_only:
         door.tell(keyrings.recovery_text(keys.replace_code(door.installation, tell=door.tell)))
+        _audit(door, "key.code_changed")
         waiting = keys.settle(door.installation)
         document: dict[str, object] = {"waiting": waiting}
     else:
         kept = secret(FROM_STDIN, "Recovery code") if keep_code else None
         change = keys.rotate(door.installation, new_key=new_key, kept_code=kept, tell=door.tell)
+        _audit(door, "key.rotated")
         waiting = change.waiting
         document = {"epoch": change.epoch, "waiting": waiting}
     if door.json:
@@ -109,6 +111,7 @@ def kit(door: Door, format_: str | None, path: Path | None, keep_code: bool, con
     if path is not None:
         kits.require_new(path)
     made = kits.make(door.installation, present_code=typed, tell=door.tell)
+    _audit(door, "key.kit_made")
     page = kits.render(made, format_ or ("html" if path is not None and path.suffix == ".html" else "text"))
     if path is None:
         output.line(page.rstrip("\n"))
@@ -120,6 +123,13 @@ def kit(door: Door, format_: str | None, path: Path | None, keep_code: bool, con
     waiting = keys.settle(door.installation)
     _tell_waiting(door, waiting)
     return exits.WARNINGS if waiting else exits.DONE
+
+
+def _audit(door: Door, action: str) -> None:
+    from webapp.services import audit
+    from webapp.services.access import local_actor
+
+    audit.add(door.installation, local_actor(door.identity), action, "keyring")
 
 
 def _new_key(door: Door, file: str | None) -> bytes | None:

@@ -24,7 +24,7 @@ def pin(door: Door, backup: str, reason: str | None, until: datetime | None) -> 
     BACKUP is an id, the beginning of one, or CONFIG@latest. One that lies in the trash comes back. Pinning again
     replaces reason and end. With --until it is a hold that ends after that day.
     """
-    from webapp.services import pins
+    from webapp.services import audit, pins
 
     pinned = pins.pin(
         door.installation,
@@ -34,6 +34,8 @@ def pin(door: Door, backup: str, reason: str | None, until: datetime | None) -> 
         until_at=None if until is None else _end_of(until.date(), door.settings.timezone),
         tell=door.tell,
     )
+    after = {"reason": pinned.hold.reason, "until": pinned.hold.until_at}
+    audit.add(door.installation, door.identity, "backup.pinned", pinned.backup.public_id, after=after)
     if door.json:
         output.document(door, {"backupId": pinned.backup.public_id, "pinned": points.hold_document(pinned.hold)})
         return
@@ -49,9 +51,10 @@ def pin(door: Door, backup: str, reason: str | None, until: datetime | None) -> 
 @pass_door
 def unpin(door: Door, backup: str) -> None:
     """Let retention have a restore point again."""
-    from webapp.services import pins
+    from webapp.services import audit, pins
 
     found, _ = pins.unpin(door.installation, backup)
+    audit.add(door.installation, door.identity, "backup.unpinned", found.public_id)
     if door.json:
         output.document(door, {"backupId": found.public_id, "pinned": None})
         return

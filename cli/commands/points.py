@@ -62,6 +62,7 @@ def summary(backup: Backup, troubles: Mapping[int, Trouble]) -> dict[str, Any]:
             "read": totals.get("bytesRead", 0),
             "new": totals.get("bytesNew", 0),
             "stored": totals.get("bytesStored", 0),
+            "differences": totals.get("bytesDifferences", 0),
         },
         "problemCount": backup.problem_count,
         "tags": backup.tags,
@@ -141,8 +142,8 @@ def print_whole(backup: Backup, manifest: Manifest | None, zone: str) -> None:
         "Files": "{total} ({new} new, {changed} changed, {unchanged} unchanged, {unreadable} unreadable)".format(
             **files
         ),
-        "Size": "{} in all, {} read, {} new, {} stored".format(
-            *(output.size(sizes[name]) for name in ("total", "read", "new", "stored"))
+        "Size": "{} in all, {} read, {} new, {} stored, {} of it as differences".format(
+            *(output.size(sizes[name]) for name in ("total", "read", "new", "stored", "differences"))
         ),
         "Pinned": _pin(found["pinned"], zone) or "no",
         "Tags": _tags(backup.tags) or "-",
@@ -157,6 +158,8 @@ def print_whole(backup: Backup, manifest: Manifest | None, zone: str) -> None:
 
 
 def _print_copies(copies: list[dict[str, Any]], zone: str) -> None:
+    from webapp.services import trash
+
     rows = [
         [
             copy["name"],
@@ -171,6 +174,9 @@ def _print_copies(copies: list[dict[str, Any]], zone: str) -> None:
         if copy["status"] == "trashed":
             since = output.when(copy["trashedAt"], zone)
             output.line(output.visible(f"In the trash at {copy['name']} since {since} ({copy['removalReason']})."))
+        elif trash.is_given_up(copy["removalReason"]):
+            since = output.when(copy["trashedAt"], zone)
+            output.line(output.visible(f"Given up at {copy['name']} on {since} ({copy['removalReason']})."))
     if any(copy["status"] == "trashed" for copy in copies):
         output.line("It can be restored until a cleanup empties the trash after seven days; `pin` brings it back.")
 
@@ -204,13 +210,15 @@ def _titled(title: str, headings: list[str], rows: list[list[str]], *, right: tu
 
 
 def _copy(copy: BackupCopy, trouble: Trouble | None) -> dict[str, Any]:
-    from webapp.models.backup import PRESENT
+    from webapp.models.backup import LOST, PRESENT
+    from webapp.services import trash
 
     hidden = trouble is not None and copy.state == PRESENT
+    state = LOST if trash.is_given_up(copy.removal_reason) else "trashed" if copy.trashed_at else copy.state
     return {
         "name": copy.destination.name,
         "type": copy.destination.kind,
-        "status": trouble.state if hidden and trouble else "trashed" if copy.trashed_at else copy.state,
+        "status": trouble.state if hidden and trouble else state,
         "verifiedAt": copy.verified_at,
         "trashedAt": copy.trashed_at,
         "removalReason": copy.removal_reason,

@@ -1,16 +1,19 @@
-"""`restore`: brings a restore point back, to a new place."""
+"""`restore`: brings a restore point back, to a new place, or with --replace in the place of what is there."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import output
-from cli.options import json_option, not_built, pass_door
+from cli.options import confirm, json_option, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
+    from webapp.models import RestorePlan
+    from webapp.services.replace_plans import Wish
     from webapp.services.restore_plans import FolderPart, Plan
     from webapp.services.restores import Order
 
@@ -41,9 +44,18 @@ def command(
     typed: str | None,
     inline: bool,
 ) -> int:
-    """Restore to a new place: restored-<id>/, and databases named <name>_restored_<id>."""
-    if replace or typed is not None:
-        raise not_built("`restore --replace`")
+    """Restore to a new place: restored-<id>/, and databases named <name>_restored_<id>.
+
+    With --replace one folder or one database takes the place of TARGET, or of what was backed up. What is there becomes
+    a restore point first, and is kept beside for three days: `undo` swaps back.
+    """
+    if typed is not None and not replace:
+        raise click.UsageError("--confirm is for --replace.")
+    if replace:
+        from webapp.services.replace_plans import Wish
+
+        wish = Wish(backup, door.identity, targets=targets, only=only, jobs=jobs)
+        return _replace(door, wish, typed=typed, dry_run=dry_run, inline=inline)
     from webapp.services.restores import Order
 
     order = Order(backup, door.identity, targets=targets, only=only, jobs=jobs, verify=verify)
@@ -57,6 +69,61 @@ def run(door: Door, order: Order, *, inline: bool = False) -> int:
     if inline or any("${" in target for target in order.targets) or not is_served(door, "restore"):
         return _run_here(door, order)
     return _queue(door, order)
+
+
+def _replace(door: Door, wish: Wish, *, typed: str | None, dry_run: bool, inline: bool) -> int:
+    from cli.queueing import follow, is_served
+    from cli.results import tell_restore
+    from cli.work import working
+    from webapp.services import replace_plans, replacing
+
+    installation = door.installation
+    plan = replace_plans.make(installation, wish, cwd=door.cwd, tell=door.tell)
+    if dry_run and door.json:
+        output.document(door, {"kind": "restore", "dryRun": True, **replace_plans.document(plan)})
+        return 0
+    for line in _described(plan, door.settings.timezone):
+        (output.line if dry_run else door.tell)(line)
+    if dry_run:
+        output.line("Nothing was touched.")
+        return 0
+    if typed is not None and wish.targets == (typed,):
+        typed = plan.target  # the same place, written as in --to
+    confirm(f"{output.visible(plan.target)} would be replaced.", typed=typed, wanted=plan.target)
+    plan = replacing.accept(installation, plan.public_id, plan_hash=plan.hash, confirm=plan.target)
+    if inline or not is_served(door, "restore"):
+        with working(door) as progress:
+            finished = replacing.execute(
+                installation, door.identity, plan, cwd=door.cwd, progress=progress, tell=progress.say
+            )
+    else:
+        finished = follow(door, replacing.send(installation, door.identity, plan, cwd=door.cwd))
+    return tell_restore(door, finished)
+
+
+def _described(plan: RestorePlan, zone: str) -> list[str]:
+    """The plan in lines for people."""
+    now, new, before = (plan.document[name] for name in ("current", "incoming", "restorePoint"))
+    made = output.when(datetime.fromisoformat(new["madeAt"]), zone)
+    if plan.kind == "folder":
+        newest = output.when(datetime.fromisoformat(now["newestAt"]), zone)
+        there = f"{output.counted(now['items'], 'item')}, newest change {newest}"
+        comes = output.counted(new["files"], "file")
+    else:
+        there, comes = (
+            f"{output.counted(each['tables'], 'table')}, {output.counted(each['rows'], 'row')}" for each in (now, new)
+        )
+    lines = [
+        f"The {plan.kind} {output.visible(plan.target)} on {output.visible(plan.host)} would be replaced:",
+        f"  there is   {there}, {output.size(now['bytes'])}",
+        f"  comes      {output.visible(plan.document['source'])} of {plan.backup_id}, made {made}: {comes}, "
+        f"{output.size(new['bytes'])}",
+        f"  before it  a restore point of what is there, by {before['configId']}",
+        f"  kept       what is there, for {plan.document['keptHours']:g} hours; `backup-cli undo` swaps back",
+    ]
+    if plan.kind == "database":
+        lines.append("Whoever is connected to it is disconnected when the two change names.")
+    return [*lines, *(f"Note: {output.visible(text)}" for text in plan.document["warnings"])]
 
 
 def _queue(door: Door, order: Order) -> int:

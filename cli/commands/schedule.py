@@ -49,25 +49,28 @@ def command(
 def _stored(door: Door, config_id: str | None, file: Path | None, changes: dict[str, str]) -> str:
     from webapp.schema.document import read
     from webapp.services import configurations
+    from webapp.services.access import local_actor
 
-    installation = door.installation
+    installation, actor = door.installation, local_actor(door.identity)
     if file is not None:
-        return configurations.store(installation, {**read(file), **changes}).configuration.id
+        return configurations.store(installation, {**read(file), **changes}, actor=actor).configuration.id
     assert config_id is not None
     configuration = configurations.find(installation, config_id)
     if changes:
-        configurations.store(installation, {**configurations.typed(installation, configuration), **changes})
+        document = {**configurations.typed(installation, configuration), **changes}
+        configurations.store(installation, document, actor=actor)
     return config_id
 
 
 def _one(door: Door, config_id: str, count: int, *, pause: bool, resume: bool) -> None:
     from webapp.services import configurations, schedules
+    from webapp.services.access import local_actor
 
-    installation = door.installation
+    installation, actor = door.installation, local_actor(door.identity)
     if pause:
-        schedules.pause(installation, config_id)
+        schedules.pause(installation, config_id, actor=actor)
     if resume:
-        schedules.resume(installation, config_id)
+        schedules.resume(installation, config_id, actor=actor)
     found = _document(door, configurations.find(installation, config_id).id, count)
     if door.json:
         output.document(door, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,8 @@ from cli.state import Door
 
 if TYPE_CHECKING:
     from webapp.services.stats import Stats
+
+SHOWN_DAYS = 7
 
 
 @click.command("stats")
@@ -31,69 +33,9 @@ def command(door: Door, since: timedelta, config_id: str | None) -> None:
     runs.interrupt_dead(door.installation)
     found = service.stats(door.installation, period=since, config_id=config_id)
     if door.json:
-        output.document(door, _document(found, config_id))
+        output.document(door, service.document(found, config_id))
     else:
         _print(found, door.settings.timezone)
-
-
-def _document(found: Stats, config_id: str | None) -> dict[str, Any]:
-    runs, sizes = found.runs, found.bytes
-    return {
-        "since": found.since,
-        "configId": config_id,
-        "runs": {
-            "total": sum(runs.by_status.values()),
-            "byStatus": runs.by_status,
-            "successRate": _rounded(runs.success_rate),
-            "durationSeconds": {"p50": runs.duration_p50, "p95": runs.duration_p95},
-            "failuresByCause": found.failures,
-        },
-        "bytes": {
-            "backups": sizes.backups,
-            "total": sizes.total,
-            "read": sizes.read,
-            "new": sizes.new,
-            "stored": sizes.stored,
-            "deduplicationRatio": _rounded(sizes.deduplication_ratio),
-            "reductionRatio": _rounded(sizes.reduction_ratio),
-        },
-        "objectives": [
-            {
-                "configId": each.config_id,
-                "rpoMinutes": each.rpo_objective,
-                "rpoAttainedSeconds": each.rpo_seconds,
-                "rtoMinutes": each.rto_objective,
-                "rtoAttainedSeconds": each.rto_seconds,
-            }
-            for each in found.attained
-        ],
-        "restorePoints": [
-            {
-                "configId": series.config_id,
-                "count": series.count,
-                "bytes": series.bytes,
-                "oldestAt": series.oldest_at,
-                "newestAt": series.newest_at,
-                "newestAgeSeconds": None if series.newest_age is None else series.newest_age.total_seconds(),
-            }
-            for series in found.series
-        ],
-        "destinations": [
-            {
-                "name": each.place.destination.name,
-                "type": each.place.destination.kind,
-                "status": each.place.state,
-                "copies": each.place.copies,
-                "trashed": each.place.trashed,
-                "packs": each.packs,
-                "bytes": each.bytes,
-                "freeBytes": each.place.free_bytes,
-                "daysUntilFull": _rounded(each.days_until_full),
-                "error": None if each.place.trouble is None else each.place.trouble.error,
-            }
-            for each in found.storage
-        ],
-    }
 
 
 def _print(found: Stats, zone: str) -> None:
@@ -107,13 +49,53 @@ def _print(found: Stats, zone: str) -> None:
         "Duration": f"{output.duration(runs.duration_p50)} (half), {output.duration(runs.duration_p95)} (95 %)",
         "Restore points": f"{sizes.backups} made, {output.size(sizes.total)} in all",
         "Bytes": f"{output.size(sizes.read)} read, {output.size(sizes.new)} new, {output.size(sizes.stored)} stored",
+        "By type": ", ".join(f"{name} {output.size(count)}" for name, count in found.by_type.items()) or "-",
+        "Failures": ", ".join(f"{count} {cause}" for cause, count in found.failures.items()) or "none",
         "Deduplication": f"{_times(sizes.deduplication_ratio)}; with compression {_times(sizes.reduction_ratio)}",
     }
     width = max(map(len, facts))
     for name, value in facts.items():
         output.line(f"{name:<{width}}  {value}")
+    _print_trend(found)
     _print_series(found, zone)
+    _print_objectives(found)
     _print_storage(found)
+
+
+def _print_trend(found: Stats) -> None:
+    """The newest days; `--json` has all, by type, configuration and destination."""
+    rows = [
+        [
+            each.day,
+            str(sum(each.runs.values())),
+            str(each.runs.get("failed", 0) + each.runs.get("interrupted", 0)),
+            output.size(each.stored),
+            ", ".join(f"{name} {output.size(count)}" for name, count in each.by_destination.items()),
+        ]
+        for each in found.days[-SHOWN_DAYS:]
+    ]
+    if rows:
+        output.line()
+    headings = ["DAY (UTC)", "RUNS", "FAILED", "STORED", "AT"]
+    output.table(headings, rows, right=("RUNS", "FAILED", "STORED"))
+
+
+def _print_objectives(found: Stats) -> None:
+    rows = [
+        [
+            each.config_id,
+            _minutes(each.rpo_objective),
+            output.duration(each.rpo_seconds),
+            _minutes(each.rto_objective),
+            output.duration(each.rto_seconds),
+        ]
+        for each in found.attained
+        if each.rpo_seconds is not None or each.rto_seconds is not None or each.rpo_objective or each.rto_objective
+    ]
+    if rows:
+        output.line()
+    headings = ["CONFIG", "RPO WANTED", "LONGEST GAP", "RTO WANTED", "SLOWEST RESTORE"]
+    output.table(headings, rows, right=headings[1:])
 
 
 def _print_series(found: Stats, zone: str) -> None:
@@ -141,18 +123,19 @@ def _print_storage(found: Stats) -> None:
             str(each.place.copies),
             output.size(each.bytes),
             output.size(each.place.free_bytes),
+            "-" if each.days_until_full is None else f"{each.days_until_full:,.0f}",
         ]
         for each in found.storage
     ]
     if rows:
         output.line()
-    headings = ["DESTINATION", "TYPE", "STATE", "POINTS", "STORED", "FREE"]
-    output.table(headings, rows, right=("POINTS", "STORED", "FREE"))
+    headings = ["DESTINATION", "TYPE", "STATE", "POINTS", "STORED", "FREE", "DAYS LEFT"]
+    output.table(headings, rows, right=("POINTS", "STORED", "FREE", "DAYS LEFT"))
 
 
 def _times(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.1f}x"
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _minutes(objective: int | None) -> str:
+    return "-" if objective is None else output.duration(60 * objective)

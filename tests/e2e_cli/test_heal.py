@@ -177,6 +177,30 @@ def test_a_damaged_description_is_written_anew_but_an_empty_place_is_not(pair: S
     assert list(place(pair, "near").iterdir()) == []
 
 
+def test_an_emptied_destination_is_told_once_and_the_other_is_sound(pair: Shop) -> None:
+    shutil.rmtree(place(pair, "far"))
+    place(pair, "far").mkdir()
+    outcome = pair.cli("destination", "sync", code=1)
+    assert (outcome.stdout + outcome.stderr).count("holds no repository") == 1
+    assert "./near: No other destination can be read" in outcome.stdout
+    outcome = pair.cli("verify", "--all", code=1)
+    assert "./near is sound; restore points checked there: 1." in outcome.stderr
+
+
+def test_a_plan_is_told_once(pair: Shop) -> None:
+    damaged = packs(pair, "near")[0]
+    flip(damaged)
+    outcome = pair.cli("destination", "sync", "./near", "--repair", "--dry-run", code=0)
+    assert (outcome.stdout + outcome.stderr).count(damaged.name) == 1
+    assert "taken again from ./far" in outcome.stdout
+
+
+def test_attach_tells_that_a_known_place_keeps_its_name(pair: Shop) -> None:
+    outcome = pair.cli("destination", "attach", "another", "--path", place(pair, "near"), code=0)
+    assert "known here as ./near, and keeps that name" in outcome.stderr
+    assert outcome.stdout.startswith("./near: attached")
+
+
 def test_bad_input(pair: Shop, tmp_path: Path) -> None:
     for arguments, code, sentence in (
         (["nowhere"], 10, "There is no destination nowhere"),

@@ -148,7 +148,26 @@ def test_the_queue_gives_the_same_exit_codes(cli: CommandLine, bind: str, tmp_pa
     assert {place["target"] for place in back["targets"]} >= {str(cli.folder / "back")}
     assert (cli.folder / "back").is_dir()
     assert cli("verify", "--all", code=0).stdout.endswith("\n")
+    cleaned = cli("cleanup", "--json", code=0).json
+    assert cleaned["destinations"][0]["status"] == "succeeded"
+    assert "run ended" in service.stderr_so_far().partition(cleaned["runId"])[0].splitlines()[-1]
     kinds = {run["kind"]: run for run in cli("list", "--runs", "--json", code=0).json}
-    assert {"create", "restore", "verify"} <= kinds.keys()
+    assert {"create", "restore", "verify", "cleanup"} <= kinds.keys()
     service.terminate()
     assert service.wait().code == 0
+
+
+def test_every_line_of_the_log_is_json(cli: CommandLine, bind: str) -> None:
+    """Also those of the HTTP server, about a request that is none."""
+    cli("list", code=0)
+    service = cli.start("serve", "--web-only")
+    until(lambda: answers(bind))
+    host, _, port = bind.partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"\0\0 nonsense\r\n\r\n")
+        connection.recv(1000)
+    lines = until(lambda: [line for line in service.stderr_so_far().splitlines() if "gunicorn" in line])
+    service.terminate()
+    service.wait()
+    assert json.loads(lines[0])["logger"] == "gunicorn.error"
+    assert [line for line in service.stderr_so_far().splitlines() if not line.startswith("{")] == []

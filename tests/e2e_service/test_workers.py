@@ -17,9 +17,10 @@ from tests.support.service import TIMING, WAIT_SECONDS, Service, running
 from tests.webapp.support import document
 from webapp.errors import NotFound
 from webapp.models import Run
-from webapp.models.run import CANCELLED, ENDED, FAILED, INTERRUPTED, RUNNING, SUCCEEDED
+from webapp.models.run import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED
 from webapp.processes import is_gone
-from webapp.services import backups, configurations, run_lines, runs, submit
+from webapp.services import backups, configurations, destinations, run_lines, runs, submit
+from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
 
 
@@ -194,3 +195,27 @@ def test_a_request_to_stop_counts_while_redis_is_away(service: Service) -> None:
     for part in parts:
         part.terminate()
     assert [part.wait(20) for part in parts] == [0, 0]
+
+
+def test_what_is_bound_to_a_host_waits_for_its_worker(service: Service) -> None:
+    """Nobody else takes it, though it was first in line: another machine has other files."""
+    shop = configurations.find(service.installation, "shop").document
+    configurations.store(service.installation, {**shop, "id": "store", "queue": "host:store-12"})
+    bound = submit.submit(service.installation, NewRun("create", "local:test", config_id="store"))
+    service.start(HOLDFAST_QUEUES="backup,restore,system")
+    assert ended(service, create(service)).state == SUCCEEDED
+    assert runs.fetch(service.installation, bound.id).state == QUEUED
+    service.start(HOLDFAST_QUEUES="host:store-12")
+    assert ended(service, bound).state == SUCCEEDED
+
+
+def test_copying_to_destinations_goes_through_the_queue(service: Service) -> None:
+    service.start()
+    assert ended(service, create(service)).state == SUCCEEDED
+    attic = str(service.settings.home / "attic")
+    added = destinations.add(service.installation, "attic", "local", {"path": attic}, tell=silent)
+    new = NewRun("sync", "local:test", arguments={"target": added.destination.name})
+    synced = ended(service, submit.submit(service.installation, new))
+    assert (synced.state, synced.error) == (SUCCEEDED, None)
+    missing = NewRun("sync", "local:test", arguments={"target": "nowhere"})
+    assert ended(service, submit.submit(service.installation, missing)).cause == "NotFound"

@@ -3,12 +3,14 @@ that stands still until it is moved, and documents that are valid."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.webapp import keyring_home
 from tests.webapp.shelf import Shelf
 from tests.webapp.support import Hands
 from webapp.installation import Installation, open_installation
@@ -35,3 +37,20 @@ def shelf(installation: Installation, hands: Hands, tmp_path: Path) -> Shelf:
     source = tmp_path / "source"
     source.mkdir()
     return Shelf(installation, hands, source)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home with two destinations and a restore point, and its recovery code: to be copied (`home`)."""
+    return keyring_home.make(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def home(made: tuple[Path, str], tmp_path: Path) -> Path:
+    shutil.copytree(made[0], tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def code(made: tuple[Path, str]) -> str:
+    return made[1]

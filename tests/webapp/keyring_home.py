@@ -46,10 +46,10 @@ def key_of(home: Path) -> bytes:
 
 
 def opens(folder: Path, secret: bytes, kind: str = keys.SERVICE) -> int:
-    """The newest epoch that a secret opens in a folder of slots; 0 when it opens none."""
+    """How many epochs a secret opens in a folder of slots; 0 when it opens none."""
     slots = [keys.read_slot(f"keys/{path.name}", path.read_bytes()) for path in folder.glob("keys/[0-9a-f]*")]
     try:
-        return keys.unlock(slots, kind, secret).epoch
+        return len(keys.unlock(slots, kind, secret).epochs)
     except WrongKey:
         return 0
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.support.command import CHECKOUT
+from tests.webapp.shelf import Shelf
 from tests.webapp.site import Site
 from tests.webapp.support import document
 from webapp.api import PREFIX
@@ -14,7 +15,7 @@ from webapp.api.docs import endpoints
 from webapp.api.endpoint import Endpoint
 from webapp.installation import Installation
 from webapp.models import Configuration
-from webapp.models.account import ROLES
+from webapp.roles import ROLES
 from webapp.services.permissions import PERMISSIONS, SCOPES, roles_with
 
 TABLE = re.compile(r"^\| ([A-Z]+) \| `(/api/[^`]+)` \| ([a-z_, ]+) \| (\w+) \|$", re.MULTILINE)
@@ -166,3 +167,63 @@ def test_bodies_that_do_not_fit(site: Site, body: bytes, kind: str, status: int)
 def test_queries_that_do_not_fit(site: Site, query: str) -> None:
     answer = site.api("GET", f"backups?{query}")
     assert (answer.status_code, len(answer.json["errors"])) == (422, 1), answer.text
+
+
+def test_a_configuration_is_exported_and_imported(site: Site) -> None:
+    made = site.api("POST", "configs/import", json=document())
+    assert (made.status_code, made.json) == (200, {"configId": "shop", "result": "created"})
+    exported = site.api("GET", "configs/shop/export").json
+    assert site.api("POST", "configs/import", json=exported).json["result"] == "unchanged"
+    assert site.api("POST", "configs/import", json={**exported, "name": "New"}).json["result"] == "updated"
+    assert site.api("POST", "configs/import", json={**exported, "type": "nope"}).status_code == 422
+    actions = [entry["action"] for entry in site.api("GET", "audit").json["items"]]
+    assert actions.index("configuration.changed") < actions.index("configuration.created")
+
+
+def test_a_deleted_configuration_says_how_many_backups_stay(shelf: Shelf) -> None:
+    shelf.configure()
+    backup = shelf.backup()
+    site = Site(shelf.installation)
+    assert site.api("DELETE", "configs/shop").json == {"configId": "shop", "result": "deleted", "backupsKept": 1}
+    assert [each["backupId"] for each in site.api("GET", "backups?configId=shop").json["items"]] == [backup]
+
+
+def test_a_restore_point_is_pinned_and_what_retention_would_do_is_shown(shelf: Shelf) -> None:
+    shelf.configure(retention={"last": 1, "keepMin": 1})
+    first, second = shelf.backup(), shelf.backup()
+    site = Site(shelf.installation)
+    shown = site.api("GET", "retention/preview?configId=shop").json
+    (part,) = shown["configurations"]
+    assert {each["backupId"]: each["keep"] for each in part["points"]} == {first: False, second: True}
+    pinned = site.api("POST", f"backups/{first}/pin", json={"reason": "audit", "untilAt": "2030-01-01T00:00:00Z"})
+    assert (pinned.status_code, pinned.json["hold"]["reason"]) == (200, "audit")
+    for wrong in ("2020-01-01T00:00:00Z", "soon", "2030-01-01", "2030-01-01T00:00:00"):
+        assert site.api("POST", f"backups/{first}/pin", json={"untilAt": wrong}).status_code == 422
+    assert site.api("DELETE", f"backups/{first}/pin").status_code == 204
+    assert site.api("DELETE", f"backups/{first}/pin").status_code == 404
+
+
+def test_a_destination_is_brought_up_to_date_by_a_run(shelf: Shelf) -> None:
+    shelf.configure()
+    shelf.backup()
+    site = Site(shelf.installation)
+    number = site.api("GET", "destinations").json["items"][0]["id"]
+    started = site.api("POST", f"destinations/{number}/sync", json={})
+    assert (started.status_code, started.json["kind"], started.json["status"]) == (202, "sync", "queued")
+    assert site.api("POST", "destinations/999/sync", json={}).status_code == 404
+
+
+def test_own_sessions_are_listed_and_ended(site: Site) -> None:
+    from tests.webapp.site import person
+    from webapp.services import accounts, tokens
+    from webapp.services.access import SYSTEM
+    from webapp.services.tokens import Wish
+
+    browser = person(site)
+    user = accounts.find(site.installation, "maria")
+    secret = tokens.create(site.installation, SYSTEM, user, Wish("x", "read")).secret
+    (session,) = site.api("GET", "sessions", token=secret).json["items"]
+    assert site.api("DELETE", f"sessions/{session['id']}").status_code == 404  # somebody else's
+    assert browser.get("/account").status_code == 200
+    assert site.api("DELETE", f"sessions/{session['id']}", token=secret).status_code == 204
+    assert browser.get("/account").status_code == 302

@@ -16,7 +16,7 @@ from tests.support.command import CommandLine
 from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.installation import Installation, open_installation
-from webapp.models.account import ADMIN
+from webapp.roles import ADMIN
 from webapp.services import audit
 from webapp.services.access import Actor, local_actor
 from webapp.settings import read_settings

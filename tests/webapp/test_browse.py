@@ -8,6 +8,7 @@ import random
 import stat
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,3 +351,13 @@ def test_damage_ends_with_6_and_leaves_nothing(cli: CommandLine) -> None:
     cli("get", point, shop.path("file"), "-o", "taken", "--force", code=6)
     assert [path.name for path in cli.folder.iterdir()] == ["taken"]
     assert (cli.folder / "taken").read_text() == "precious"
+
+
+def test_a_folder_is_got_as_tar_or_zip(made: Made) -> None:
+    cli, folder = made.shop.cli, made.shop.path("below")
+    answer = cli("get", made.second, folder, "--as", "tar", "--json", code=0).json
+    assert Path(answer["output"]).name == "below.tar"
+    with tarfile.open(answer["output"]) as archive:
+        assert archive.extractfile("below/deeper/big").read() == (made.shop.source / "below/deeper/big").read_bytes()
+    assert cli("get", made.second, folder, "--as", "zip", "-o", "-", code=0).output.startswith(b"PK")
+    assert "is not a folder" in cli("get", made.second, made.shop.path("changed"), "--as", "zip", code=2).stderr

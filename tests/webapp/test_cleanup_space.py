@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 from engine.errors import Busy as WritersAtWork
@@ -126,6 +127,61 @@ def test_a_mark_waits_for_the_writer_that_is_at_work(shelf: Shelf) -> None:
     assert _waiting(shelf.clean()) == ""
     assert size - shelf.size() > LARGE
     shelf.check(ids[1:])
+
+
+def test_a_clock_that_is_far_ahead_ends_neither_trash_nor_grace(shelf: Shelf) -> None:
+    shelf.configure(retention={"last": 3, "keepMin": 1})
+    ids = shelf.series(4, noise=LARGE)
+    shelf.clean()
+    shelf.hands.now += WEEK
+    shelf.clean()  # the point is gone for good, and its packs are marked
+    ids.append(shelf.backup())
+    shelf.clean()
+    size, before = shelf.size(), shelf.hands.now
+    shelf.hands.now += timedelta(days=3650)
+    for _ in range(2):
+        ahead = shelf.clean()
+        assert shelf.gone(ahead, "removed") == {"backups": []}
+        assert "is the clock right?" in _waiting(ahead)
+        assert shelf.size() >= size
+        shelf.backup()
+    shelf.hands.now = before + WEEK  # it was set right
+    right = shelf.clean()
+    assert shelf.gone(right, "removed") == {"backups": ids[1:2]}
+    assert size - shelf.size() > LARGE
+    shelf.check(ids[2:])
+
+
+def test_after_a_long_silence_the_delays_begin_anew(shelf: Shelf) -> None:
+    shelf.configure(retention={"last": 3, "keepMin": 1})
+    ids = shelf.series(4)
+    shelf.clean()
+    shelf.hands.now += timedelta(days=365)
+    assert shelf.gone(shelf.clean(), "removed") == {"backups": []}
+    shelf.hands.now += WEEK
+    assert shelf.gone(shelf.clean(), "removed") == {"backups": ids[:1]}
+
+
+def test_grace_and_session_expiry_are_settings(shelf: Shelf) -> None:
+    timing = replace(shelf.installation.settings.timing, grace=60.0, session=7200.0)
+    settings = replace(shelf.installation.settings, timing=timing)
+    shelf.installation = replace(shelf.installation, settings=settings)
+    shelf.configure(retention={"last": 3, "keepMin": 1})
+    shelf.series(4, noise=LARGE)
+    shelf.clean()
+    shelf.hands.now += WEEK
+    session = Session(shelf.repository(), b"w" * 16, "other", shelf.hands)
+    session.start()
+    _renewed(shelf, WEEK)
+    assert "grace" in _waiting(shelf.clean())
+    _renewed(shelf, -WEEK)
+    size = shelf.size()
+    shelf.hands.now += timedelta(seconds=61)
+    assert "still at work" in _waiting(shelf.clean())
+    shelf.hands.now += timedelta(seconds=7200)
+    assert _waiting(shelf.clean()) == ""
+    assert size - shelf.size() > LARGE
+    session.end()
 
 
 class Meddler(Silent):

@@ -46,8 +46,6 @@ def test_the_version(cli: CommandLine) -> None:
     "arguments",
     [
         *([name, "--any", "thing"] for name in UNBUILT),
-        ["restore", "--backup", "bk_x", "--replace"],
-        ["restore", "--backup", "bk_x", "--confirm", "x"],
         ["verify", "--all", "--drill"],
     ],
     ids=" ".join,
@@ -61,8 +59,8 @@ def test_what_is_not_built_ends_with_2_and_one_sentence(cli: CommandLine, argume
 
 
 def test_a_flag_that_is_not_built_gives_json_too(cli: CommandLine) -> None:
-    outcome = cli("restore", "--backup", "x", "--replace", "--json", code=2)
-    assert outcome.json == {"error": "`restore --replace` is not built yet.", "hint": None, "errors": []}
+    outcome = cli("verify", "--all", "--drill", "--json", code=2)
+    assert outcome.json == {"error": "`verify --drill` is not built yet.", "hint": None, "errors": []}
 
 
 @pytest.mark.parametrize(

@@ -9,45 +9,31 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from engine import keyring as keys
 from engine.errors import WrongKey
 from tests.support.command import CommandLine
 from tests.support.faults import run_and_wait
-from tests.webapp.keyring_home import CODE, NEW, PLACES, key_of, make, opened_at, opens, reads_everything, silent
+from tests.webapp.keyring_home import CODE, NEW, PLACES, key_of, opened_at, opens, reads_everything, silent
 from webapp.errors import Invalid, NotFound
 from webapp.installation import Installation
-from webapp.models import Destination
-from webapp.services import destinations, doctor, keyrings, kit, repositories, secrets
+from webapp.models import Configuration, Destination, User
+from webapp.services import accounts, destinations, doctor, keyrings, kit, repositories, sealed, secrets
 from webapp.services import keys as service
+from webapp.services.access import SYSTEM
 
 _KILLED = 77
 _STEPS = {"os.link", "os.rename", "os.remove"}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return make(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture
-def home(made: tuple[Path, str], tmp_path: Path) -> Path:
-    shutil.copytree(made[0], tmp_path / "home")
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def code(made: tuple[Path, str]) -> str:
-    return made[1]
-
-
 @pytest.fixture
 def installation(home: Path) -> Iterator[Installation]:
-    opened = opened_at(home)
-    yield opened
-    opened.close()
+    with closing(opened_at(home)) as opened:
+        yield opened
 
 
 def test_a_new_epoch_and_a_new_code(home: Path, installation: Installation, code: str) -> None:
@@ -116,7 +102,7 @@ def test_a_destination_that_is_away_keeps_the_old_keys_everywhere(home: Path, co
         (home / "away").rename(home / "two")
         (two,) = [each for each in destinations.listing(installation) if each.name.endswith("two")]
         keyring = repositories.open_keyring(installation, may_create=False, tell=silent)
-        assert keyring.epoch == 2
+        assert len(keyring.epochs) == 2
         repositories.open_repository(installation, two, keyring)  # whoever opens it brings it up to date
         assert reads_everything(home / "two", NEW)
         assert service.settle(installation) == {}
@@ -190,31 +176,95 @@ def test_a_home_that_lags_behind_takes_newer_keys_over(home: Path, tmp_path: Pat
     with closing(opened_at(home)) as ahead:
         assert service.rotate(ahead, new_key=None, kept_code=None, tell=silent).epoch == 2
     with closing(opened_at(tmp_path / "lagging")) as behind:
-        assert repositories.open_keyring(behind, may_create=False, tell=silent).epoch == 1
+        assert len(repositories.open_keyring(behind, may_create=False, tell=silent).epochs) == 1
         assert service.rotate(behind, new_key=None, kept_code=None, tell=silent).epoch == 3
     assert reads_everything(tmp_path / "one", key_of(home))
 
 
-def test_sealed_credentials_survive(home: Path, installation: Installation) -> None:
-    settings = installation.settings
-    with installation.database.transaction() as session:
-        for row in session.query(Destination):
-            values = {"path": f"./{row.name}"}
-            row.sealed = secrets.seal(settings, values, bound=row.place, may_generate=False, tell=silent)
+def test_what_is_sealed_survives(home: Path, installation: Installation) -> None:
+    """Credentials of destinations, secrets in configurations, second factors."""
+    kept = _seal_rows(installation)
     (home / "two").rename(home / "away")
     old = key_of(home)
     assert service.rotate(installation, new_key=NEW, kept_code=None, tell=silent).waiting
-    rows = destinations.listing(installation)
     for key in (old, NEW):
         (home / "backup.key").write_text(key.hex())
-        opened = [secrets.unseal(settings, each.sealed or b"", bound=each.place, tell=silent) for each in rows]
-        assert opened == [{"path": f"./{each.name}"} for each in rows]
+        assert _opened_rows(installation) == kept
     (home / "away").rename(home / "two")
     assert service.settle(installation) == {}
+    assert _opened_rows(installation) == kept
     (home / "backup.key").write_text(old.hex())
-    for each in destinations.listing(installation):
+    for row, bound in _rows(installation):
         with pytest.raises(WrongKey):
-            secrets.unseal(settings, each.sealed or b"", bound=each.place, tell=silent)
+            sealed.opened(installation, row, bound=bound)
+
+
+def test_what_is_sealed_survives_another_key_in_the_environment(home: Path) -> None:
+    """Until the new one is set nothing more is sealed: the old one would be lost with it."""
+    old = key_of(home)
+    (home / "backup.key").unlink()
+    with closing(opened_at(home, BACKUP_ENCRYPTION_KEY=old.hex())) as before:
+        kept = _seal_rows(before)
+        assert service.rotate(before, new_key=NEW, kept_code=None, tell=silent).waiting
+        assert _opened_rows(before) == kept
+        with pytest.raises(WrongKey, match="still the old one"):
+            sealed.seal(before, {"canary": "late"}, bound="a row")
+    with closing(opened_at(home, BACKUP_ENCRYPTION_KEY=NEW.hex())) as after:
+        assert service.settle(after) == {}
+        assert _opened_rows(after) == kept
+        assert sealed.seal(after, {"canary": "late"}, bound="a row")
+
+
+def test_what_another_process_seals_during_a_change_survives(home: Path, installation: Installation) -> None:
+    """It has the old key in hand until the key file is replaced."""
+    late: list[dict[str, str]] = []
+
+    def seal_late(message: str) -> None:
+        late.extend(_seal_rows(installation))  # the new code is told when everything was sealed for both keys
+
+    assert service.rotate(installation, new_key=NEW, kept_code=None, tell=seal_late).waiting == {}
+    assert _opened_rows(installation) == late
+
+
+def test_what_was_sealed_with_a_lost_key_does_not_stop_a_change(home: Path, installation: Installation) -> None:
+    with installation.database.transaction() as session:
+        row = session.query(Configuration).one()
+        row.sealed = secrets.reseal({"canary": "lost"}, [bytes(32)], bound=sealed.of_configuration(row.id))
+    assert service.rotate(installation, new_key=NEW, kept_code=None, tell=silent).waiting == {}
+    with pytest.raises(WrongKey, match="sealed with another encryption key"):
+        _opened_rows(installation)
+
+
+def _seal_rows(installation: Installation) -> list[dict[str, str]]:
+    """Seals a path, which fits a destination, in a row of each table that can have it; what was sealed."""
+    with installation.database.reading() as session:
+        has_users = session.query(User).first() is not None
+    if not has_users:
+        accounts.add(installation, SYSTEM, "ada", "manager")
+    kept = []
+    with installation.database.transaction() as session:
+        for row, bound in _sealable(session):
+            name = "totp_sealed" if isinstance(row, User) else "sealed"
+            kept.append({"path": f"./{row.name}"})
+            setattr(row, name, sealed.seal(installation, kept[-1], bound=bound))
+    return kept
+
+
+def _sealable(session: Session) -> list[tuple[Any, str]]:
+    places = [(row, row.place) for row in session.query(Destination).order_by(Destination.id)]
+    configurations = [(row, sealed.of_configuration(row.id)) for row in session.query(Configuration)]
+    return [*places, *configurations, *((row, sealed.of_user(row.public_id)) for row in session.query(User))]
+
+
+def _rows(installation: Installation) -> list[tuple[bytes, str]]:
+    """What is sealed, with what it is bound to."""
+    with installation.database.reading() as session:
+        found = [(row.totp_sealed if isinstance(row, User) else row.sealed, bound) for row, bound in _sealable(session)]
+    return [(data, bound) for data, bound in found if data is not None]
+
+
+def _opened_rows(installation: Installation) -> list[dict[str, str]]:
+    return [sealed.opened(installation, data, bound=bound) for data, bound in _rows(installation)]
 
 
 def test_without_keys_there_is_nothing_to_change(tmp_path: Path) -> None:

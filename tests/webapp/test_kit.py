@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from engine import keyring as keys
 from engine.errors import WrongKey
 from engine.repository import guide
-from tests.webapp.keyring_home import key_of, make, opened_at, opens, silent
+from tests.webapp.keyring_home import key_of, opened_at, opens, silent
 from webapp.errors import Invalid, SettingsInvalid
 from webapp.installation import Installation
 from webapp.models import Destination
@@ -20,27 +20,10 @@ from webapp.services import keyrings, kit, secrets
 from webapp.services import keys as service
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return make(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture
-def home(made: tuple[Path, str], tmp_path: Path) -> Path:
-    shutil.copytree(made[0], tmp_path / "home")
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def code(made: tuple[Path, str]) -> str:
-    return made[1]
-
-
 @pytest.fixture
 def installation(home: Path) -> Iterator[Installation]:
-    opened = opened_at(home)
-    yield opened
-    opened.close()
+    with closing(opened_at(home)) as opened:
+        yield opened
 
 
 class _Page(HTMLParser):

@@ -21,6 +21,7 @@ from webapp.models import Run
 from webapp.models.run import ACTIVE, CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, WARNING
 from webapp.processes import is_gone, process_mark
 from webapp.services import audit, configurations, runs
+from webapp.services.access import SYSTEM
 from webapp.services.runs import Counters, NewRun, Outcome
 
 CREATE = NewRun("create", "local:test", config_id="shop", type="full", arguments={"tag": "x"})
@@ -209,8 +210,10 @@ def test_processes_are_told_apart() -> None:
 
 def test_a_request_to_stop_reaches_the_run(installation: Installation) -> None:
     run = runs.start(installation, CREATE)
-    runs.request_cancel(installation, run.public_id)
+    runs.request_cancel(installation, run.public_id, actor="local:maria")
     assert runs.beat(installation, run.id, Counters()).cancel_requested
+    (noted,) = audit.listing(installation, SYSTEM, action="run.cancel_asked")
+    assert (noted.identity, noted.object) == ("local:maria", run.public_id)
     runs.finish(installation, run.id, Outcome(CANCELLED))
     with pytest.raises(Conflict):
         runs.request_cancel(installation, run.public_id)

@@ -15,7 +15,8 @@ from webapp.errors import Invalid
 from webapp.installation import Installation, open_installation
 from webapp.models import Run
 from webapp.models.run import SUCCEEDED
-from webapp.services import configurations, runs, schedules
+from webapp.services import audit, configurations, runs, schedules
+from webapp.services.access import SYSTEM
 from webapp.services.runs import Outcome
 from webapp.settings import read_settings
 
@@ -111,11 +112,13 @@ def test_a_slot_waits_for_the_run_that_is_active(installation: Installation, han
 @pytest.mark.usefixtures("shop")
 def test_pauses_are_not_caught_up(installation: Installation, hands: Hands) -> None:
     shop = configurations.find(installation, "shop")
-    schedules.pause(installation, "shop")
+    schedules.pause(installation, "shop", actor="local:maria")
     assert schedules.upcoming(installation, shop, 3) == []
     hands.now += timedelta(days=5)
     assert due(installation) == []
     schedules.resume(installation, "shop")
+    noted = {entry.action: entry.identity for entry in audit.listing(installation, SYSTEM)}
+    assert (noted["schedule.paused"], noted["schedule.resumed"]) == ("local:maria", "system")
     assert due(installation) == []
     first, second = schedules.upcoming(installation, shop, 2)
     assert (first, second - first) == (datetime(2026, 11, 29, 1, 0, tzinfo=UTC), timedelta(days=1))

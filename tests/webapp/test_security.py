@@ -9,6 +9,7 @@ import pytest
 
 from tests.webapp.site import PASSWORD, Site, person
 from tests.webapp.support import Hands
+from webapp import embedded_redis
 from webapp.errors import NotSignedIn, TooMany
 from webapp.installation import Installation, open_installation
 from webapp.models import ApiToken, User, WebSession
@@ -168,3 +169,35 @@ def test_networks_are_compared_as_addresses() -> None:
     assert is_within("::ffff:10.0.0.1", ["10.0.0.0/8"])
     assert not is_within("10.0.0.1.evil.org", ["10.0.0.0/8"])
     assert not is_within(None, ["0.0.0.0/0"])
+
+
+def test_denials_and_the_use_of_tokens_are_noted(site: Site) -> None:
+    from webapp.services import audit
+
+    def noted(action: str) -> list[tuple[str, str, str | None]]:
+        found = audit.listing(site.installation, SYSTEM, action=action)
+        return [(entry.outcome, entry.object, entry.address) for entry in found]
+
+    secret = site.token("admin", "admin")
+    assert site.api("GET", "users", token=secret).status_code == 403
+    assert site.api("POST", "retention/apply", token=secret, json={"now": True}).status_code == 403
+    assert site.api("GET", "me", token="hf_wrong").status_code == 401
+    here = "127.0.0.1"
+    assert noted("access.denied") == [
+        ("denied", "POST /api/backup/retention/apply", here),
+        ("denied", "GET /api/backup/users", here),
+    ]
+    assert noted("token.refused") == [("denied", "unknown", here)]
+    assert len(noted("token.used")) == 1
+
+
+def test_readiness_tells_of_database_and_redis(site: Site) -> None:
+    client = site.app.test_client()
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json) == (200, {"status": "degraded", "database": "ok", "redis": "unavailable"})
+    server = embedded_redis.start(site.installation.settings)
+    try:
+        assert client.get("/readyz").json == {"status": "ok", "database": "ok", "redis": "ok"}
+    finally:
+        server.kill()
+        server.wait()

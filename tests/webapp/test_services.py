@@ -125,6 +125,13 @@ def test_a_run_that_was_taken_for_dead_stops(installation: Installation) -> None
             _until(lambda: heartbeat.checkpoint() is not None)
 
 
+def _work_for_half_a_minute(heartbeat: Heartbeat) -> None:
+    pause = threading.Event()
+    for _ in range(3000):
+        heartbeat.checkpoint()
+        pause.wait(0.01)
+
+
 def _until(holds: Callable[[], bool]) -> None:
     """Waits for another thread; the run's own time limit ends a wait for what never comes."""
     pause = threading.Event()
@@ -150,3 +157,15 @@ def test_first_backups_to_a_new_place_at_once(shelf: Shelf, number: int) -> None
     with shelf.installation.database.reading() as session:
         (place,) = session.scalars(select(Destination)).all()
     assert place.repository_id is not None
+
+
+def test_a_request_to_stop_is_heard_long_before_the_next_beat(installation: Installation) -> None:
+    """Of a run in this process, where nobody else looks."""
+    timing = dataclasses.replace(installation.settings.timing, cancel=0.01)
+    settings = dataclasses.replace(installation.settings, timing=timing)
+    slow = dataclasses.replace(installation, settings=settings, heartbeat_seconds=3600)
+    run = runs.start(slow, NewRun("verify", "local:test"))
+    with Heartbeat(slow, run.id, Silent()) as heartbeat:
+        runs.request_cancel(slow, run.public_id)
+        with pytest.raises(Cancelled, match="cancelled"):
+            _work_for_half_a_minute(heartbeat)

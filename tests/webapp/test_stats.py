@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sqlalchemy import event, select
 
 from cli.exits import exit_code
 from tests.support.command import CommandLine
@@ -18,10 +19,10 @@ from tests.webapp.points import Shop
 from tests.webapp.support import Hands, document
 from webapp.errors import NotFound
 from webapp.installation import Installation, open_installation
-from webapp.models import Backup
-from webapp.services import configurations, restore_points, runs, stats
+from webapp.models import Backup, BackupCopy
+from webapp.services import configurations, destinations, restore_points, runs, stats
+from webapp.services.repositories import silent
 from webapp.services.runs import NewRun, Outcome
-from webapp.services.stats import percentile
 from webapp.settings import read_settings
 
 MONTH = timedelta(days=30)
@@ -151,15 +152,61 @@ def test_a_configuration_that_never_was(filled: Installation) -> None:
     assert exit_code(raised.value) == 10
 
 
-@given(st.lists(st.floats(0, 1e6), max_size=50), st.integers(1, 100))
-def test_percentiles(values: Sequence[float], percent: int) -> None:
-    found = percentile(sorted(values), percent)
-    if not values:
-        assert found is None
-        return
-    assert found in values
-    assert sum(value <= found for value in values) >= len(values) * percent / 100
-    assert sum(value < found for value in values) < len(values) * percent / 100
+@pytest.mark.parametrize("number", [1, 20, 21])
+def test_percentiles(filled: Installation, hands: Hands, number: int) -> None:
+    """The smallest duration that so many of the runs did not exceed."""
+    configurations.store(filled, document(id="many"))
+    for seconds in random.Random(number).sample(range(1, number + 1), number):
+        _run(filled, hands, "many", "succeeded", seconds)
+    found = stats.stats(filled, period=MONTH, config_id="many").runs
+    assert (found.duration_p50, found.duration_p95) == (math.ceil(number / 2), math.ceil(number * 95 / 100))
+
+
+def test_figures_by_day(filled: Installation, hands: Hands) -> None:
+    """Two days, one backup that went to two destinations and is in one of them only counted there."""
+    disks = [
+        destinations.add(filled, name, "local", {"path": f"./{name}"}, tell=silent).destination
+        for name in ("near", "far")
+    ]
+    with filled.database.transaction() as session:
+        for backup in session.scalars(select(Backup).where(Backup.config_id == "other")):
+            session.add_all(BackupCopy(backup_id=backup.id, destination_id=disk.id, state="present") for disk in disks)
+    hands.now += timedelta(days=1)
+    _run(filled, hands, "other", "failed", 5)
+    found = stats.document(stats.stats(filled, period=MONTH), None)
+    first, second = found["trend"]
+    ended = {state: count for state, count in first["runs"].items() if state not in ("running", "interrupted")}
+    assert ended == {"succeeded": 10, "warning": 1, "failed": 1, "cancelled": 1}
+    assert (second["runs"], second["bytesStored"]) == ({"failed": 1}, 0)
+    assert first["day"] < second["day"]
+    each = LARGE // 10
+    assert (first["bytesStored"], first["byType"]) == (11 * each, {"full": 11 * each})
+    assert first["byConfig"] == {"shop": 10 * each, "other": each}
+    assert first["byDestination"] == {"near": each, "far": each}
+    assert found["storedByType"] == {"full": 11 * each}
+    (alone,) = stats.stats(filled, period=MONTH, config_id="shop").days
+    assert (alone.by_config, alone.by_destination) == ({"shop": 10 * each}, {})
+
+
+def test_days_until_a_destination_is_full(filled: Installation, hands: Hands) -> None:
+    """By what all configurations added there, also when only one is asked for."""
+    disk = destinations.add(filled, "near", "local", {"path": "./near"}, tell=silent).destination
+    with filled.database.transaction() as session:
+        for backup in session.scalars(select(Backup).where(Backup.config_id == "other")):
+            session.add(BackupCopy(backup_id=backup.id, destination_id=disk.id, state="present"))
+    for config_id in (None, "shop"):
+        (place,) = stats.stats(filled, period=MONTH, config_id=config_id).storage
+        assert place.days_until_full is not None
+        assert place.place.free_bytes is not None
+        # The disk is in use while this runs.
+        assert place.days_until_full == pytest.approx(place.place.free_bytes / (LARGE // 10 / 30))
+
+
+def test_few_queries_whatever_the_history(filled: Installation) -> None:
+    asked: list[str] = []
+    event.listen(filled.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    stats.stats(filled, period=MONTH, config_id="shop")
+    assert len([statement for statement in asked if not statement.startswith("BEGIN")]) <= 12
 
 
 def test_the_command_tells_what_lies_at_destinations(cli: CommandLine) -> None:

@@ -1,20 +1,31 @@
-"""Backups made, looked at, verified, restored."""
+"""Backups made, looked at, verified, kept."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from webapp.api import documents
 from webapp.api.endpoint import Answer, Call, Query, Routes
-from webapp.api.schemas import BACKUP, OPEN, RUN, Age, Page, page, page_of, read_age, read_cursor
-from webapp.clock import rfc3339
-from webapp.errors import NotBuilt
+from webapp.api.schemas import (
+    BACKUP,
+    OPEN,
+    RUN,
+    Age,
+    Moment,
+    Page,
+    page,
+    page_of,
+    read_age,
+    read_cursor,
+    read_moment,
+)
 from webapp.models import Run
 from webapp.schema.configuration import BackupType
 from webapp.schema.fields import Id, Label, Model
-from webapp.services import configurations, history, records, stats, submit
+from webapp.services import audit, configurations, history, pins, records, stats, submit
+from webapp.services.access import require
 from webapp.services.history import Wanted
 from webapp.services.runs import NewRun
 
@@ -43,17 +54,11 @@ class Verify(Model):
     read_percent: Annotated[int, Field(ge=1, le=100)] = 100
 
 
-_Target = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+class Pin(Model):
+    """Why it stays, and until when (RFC 3339; none: until the pin is taken away)."""
 
-
-class Restore(Model):
-    """Where to: a folder, or postgresql://host/database; none: new names beside the old ones."""
-
-    target: _Target | Annotated[list[_Target], Field(max_length=16)] | None = None
-    mode: Literal["new", "replace"] = "new"
-    only: Annotated[list[_Target], Field(default_factory=list, max_length=1000)]
-    verify: bool = False
-    reason: Label | None = None
+    reason: Label = pins.PINNED
+    until_at: Moment | None = None
 
 
 class Which(Page):
@@ -64,9 +69,11 @@ class Which(Page):
 
 
 class Period(Query):
-    """How far back, and for which configuration."""
+    """How far back, and for which configuration. `destinations`: also what lies where now, which asks each of them and
+    takes as long as they do; for admins."""
 
     since: Age = "30d"
+    destinations: bool = False
     config_id: Annotated[str, StringConstraints(max_length=64)] | None = None
 
 
@@ -133,35 +140,6 @@ def verify_backup(call: Call) -> Answer:
     return started(submit.submit(call.installation, new))
 
 
-@ROUTES.add(
-    "POST",
-    "/restore/<backup_id>",
-    permission="backups.restore",
-    body=Restore,
-    answer=RUN,
-    status=202,
-    errors=(404, 409),
-    starts_work=True,
-    headers=_LOCATION,
-)
-def restore_backup(call: Call) -> Answer:
-    """Restores to a new place. Nothing that exists is touched."""
-    asked = call.body
-    if asked.mode == "replace":
-        raise NotBuilt("/mode: restores that replace are not built yet.")
-    backup = records.find(call.installation, call.path["backup_id"])
-    targets = [asked.target] if isinstance(asked.target, str) else list(asked.target or ())
-    new = NewRun(
-        "restore",
-        call.actor.identity,
-        config_id=backup.config_id,
-        backup_id=backup.public_id,
-        type=backup.type,
-        arguments={"only": list(asked.only), "jobs": 1, "verify": asked.verify},
-    )
-    return started(submit.submit(call.installation, new, sealed={"targets": targets}))
-
-
 @ROUTES.add("GET", "/backups", permission="overview.read", query=Which, answer=page_of(BACKUP), errors=(404,))
 def list_backups(call: Call) -> Answer:
     """Restore points, newest first."""
@@ -178,31 +156,50 @@ def get_backup(call: Call) -> Answer:
     return Answer(documents.backup(records.find(call.installation, call.path["backup_id"])))
 
 
+@ROUTES.add(
+    "POST",
+    "/backups/<backup_id>/pin",
+    permission="backups.hold",
+    body=Pin,
+    answer=BACKUP,
+    errors=(404, 409, 503),
+)
+def pin_backup(call: Call) -> Answer:
+    """Keeps a restore point whatever the retention says; one in the trash is brought back."""
+    asked, actor = call.body, call.actor
+    until_at = read_moment(asked.until_at, "/untilAt")
+    made = pins.pin(
+        call.installation,
+        call.path["backup_id"],
+        identity=actor.identity,
+        reason=asked.reason,
+        until_at=until_at,
+        tell=lambda text: None,
+    )
+    public_id = made.backup.public_id
+    after = {"reason": asked.reason, "untilAt": until_at}
+    audit.add(call.installation, actor, "backup.pinned", public_id, after=after)
+    return Answer(documents.backup(records.find(call.installation, public_id)))
+
+
+@ROUTES.add("DELETE", "/backups/<backup_id>/pin", permission="backups.hold", answer=None, status=204, errors=(404,))
+def unpin_backup(call: Call) -> Answer:
+    """Takes the pin away: the retention decides again."""
+    backup, hold = pins.unpin(call.installation, call.path["backup_id"])
+    before = {"reason": hold.reason, "untilAt": hold.until_at}
+    audit.add(call.installation, call.actor, "backup.unpinned", backup.public_id, before=before)
+    return Answer(None, 204)
+
+
 @ROUTES.add("GET", "/stats", permission="overview.read", query=Period, answer=OPEN, errors=(404,))
 def get_stats(call: Call) -> Answer:
-    """Figures of a period: success, duration, sizes."""
+    """Figures of a period: success, duration, sizes, days, destinations."""
     asked = call.query
-    found = stats.stats(call.installation, period=read_age(asked.since), config_id=asked.config_id)
-    runs, sizes = found.runs, found.bytes
-    return Answer(
-        {
-            "since": rfc3339(found.since),
-            "configId": asked.config_id,
-            "runs": {
-                "total": sum(runs.by_status.values()),
-                "byStatus": runs.by_status,
-                "successRate": runs.success_rate,
-                "durationSeconds": {"p50": runs.duration_p50, "p95": runs.duration_p95},
-            },
-            "bytes": {
-                "backups": sizes.backups,
-                "total": sizes.total,
-                "read": sizes.read,
-                "new": sizes.new,
-                "stored": sizes.stored,
-            },
-        }
-    )
+    if asked.destinations:
+        require(call.actor, "destinations.read")
+    period = read_age(asked.since)
+    found = stats.stats(call.installation, period=period, config_id=asked.config_id, look=asked.destinations)
+    return Answer(stats.document(found, asked.config_id))
 
 
 def started(run: Run) -> Answer:

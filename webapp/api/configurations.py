@@ -10,11 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from webapp.api import documents
 from webapp.api.endpoint import Answer, Call, Query, Routes
-from webapp.api.schemas import CONFIGURATION, COUNT, FLAG, TEXT, TIME, listed, or_null, record
+from webapp.api.schemas import (
+    CONFIGURATION,
+    COUNT,
+    FLAG,
+    OPEN,
+    TEXT,
+    TIME,
+    Page,
+    listed,
+    or_null,
+    page,
+    read_cursor,
+    record,
+)
 from webapp.errors import Fault, Faulty
 from webapp.schema import times
 from webapp.schema.fields import Id, Model
-from webapp.services import configurations, schedules, trials
+from webapp.services import configurations, history, schedules, trials
 
 ROUTES = Routes()
 _VERSION = re.compile(r'(?:W/)?"(\d{1,9})"')
@@ -43,11 +56,15 @@ class Expression(Query):
     count: Annotated[int, Field(ge=1, le=50)] = 5
 
 
-@ROUTES.add("GET", "/configs", permission="overview.read", answer=_LISTED)
+@ROUTES.add("GET", "/configs", permission="overview.read", query=Page, answer=_LISTED)
 def list_configs(call: Call) -> Answer:
     """All configurations, by id, without their secrets."""
-    found = configurations.listing(call.installation)
-    return Answer({"items": [documents.configuration(call.installation, each) for each in found], "nextCursor": None})
+    first, limit = read_cursor(call.query.cursor) or 0, call.query.limit
+    numbered = list(enumerate(configurations.listing(call.installation), 1))[first : first + limit + 1]
+    found = page(numbered, limit, lambda each: each[0])
+    known = history.schedules(call.installation)
+    items = [documents.configuration(call.installation, each, known.get(each.id)) for _, each in found["items"]]
+    return Answer({**found, "items": items})
 
 
 @ROUTES.add(
@@ -109,6 +126,27 @@ def delete_config(call: Call) -> Answer:
     config_id = call.path["config_id"]
     deleted = configurations.delete(call.installation, config_id, actor=call.actor, version=_expected_version())
     return Answer({"configId": config_id, "result": "deleted", "backupsKept": deleted.backups})
+
+
+@ROUTES.add("GET", "/configs/<config_id>/export", permission="overview.read", answer=OPEN, errors=(404,))
+def export_config(call: Call) -> Answer:
+    """The document alone, without its secrets, to be imported elsewhere."""
+    return Answer(configurations.shown(configurations.find(call.installation, call.path["config_id"])))
+
+
+@ROUTES.add(
+    "POST",
+    "/configs/import",
+    permission="configurations.edit",
+    body=Document,
+    answer=record(configId=TEXT, result={"type": "string", "enum": ["created", "updated", "unchanged"]}),
+    errors=(409,),
+)
+def import_config(call: Call) -> Answer:
+    """Stores a document under its id: a new configuration, or a new version of the one that is there."""
+    stored = configurations.store(call.installation, call.document, actor=call.actor)
+    result = "created" if stored.created else "updated" if stored.changed else "unchanged"
+    return Answer({"configId": stored.configuration.id, "result": result})
 
 
 @ROUTES.add(

@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from webapp.api.backups import started
 from webapp.api.endpoint import Answer, Call, Routes
-from webapp.api.schemas import FLAG, OPEN, TEXT, TIME, listed, or_null, record
+from webapp.api.schemas import FLAG, OPEN, RUN, TEXT, TIME, listed, or_null, record
 from webapp.errors import Fault, Faulty, NotFound
 from webapp.models import Destination
 from webapp.schema import kinds
 from webapp.schema.fields import Label, Model
 from webapp.schema.redact import settings_without_secrets
-from webapp.services import audit, destinations
+from webapp.services import audit, destinations, submit
+from webapp.services.runs import NewRun
 
 ROUTES = Routes()
 DESTINATION = record(
@@ -27,6 +29,12 @@ class NewDestination(Model):
     name: Label
     type: Label
     config: Annotated[dict[str, Any], Field(max_length=50)]
+
+
+class Sync(Model):
+    """Whether everything there is read back first, and what is damaged made good."""
+
+    repair: bool = False
 
 
 @ROUTES.add(
@@ -88,6 +96,23 @@ def test_destination(call: Call) -> Answer:
     steps = [{"ok": step.ok, "needed": step.is_needed, "detail": step.detail or ""} for step in report.steps]
     good = all(step["ok"] for step in steps if step["needed"])
     return Answer({"ok": good, "steps": steps, "warnings": list(report.warnings)})
+
+
+@ROUTES.add(
+    "POST",
+    "/destinations/<destination_id>/sync",
+    permission="destinations.edit",
+    body=Sync,
+    answer=RUN,
+    status=202,
+    errors=(404, 409),
+    starts_work=True,
+    headers=("Location",),
+)
+def sync_destination(call: Call) -> Answer:
+    """Copies there the restore points that it missed; with `repair` also makes good what is damaged there."""
+    arguments = {"target": _find(call).name, "repair": call.body.repair}
+    return started(submit.submit(call.installation, NewRun("sync", call.actor.identity, arguments=arguments)))
 
 
 def _find(call: Call) -> Destination:

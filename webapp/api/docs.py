@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, render_template
 from pydantic import BaseModel
 
-from webapp.api import PREFIX, schemas
+from webapp.api import PREFIX, modules, schemas
 from webapp.api.endpoint import IDEMPOTENCY, Endpoint, text_of
 from webapp.security import PUBLIC, needs
 from webapp.services.permissions import PERMISSIONS, roles_with
@@ -50,9 +50,7 @@ def page() -> str:
 
 def endpoints() -> list[Endpoint]:
     """All of them, by path."""
-    from webapp.api import backups, configurations, destinations, people, runs
-
-    every = [each for module in (configurations, backups, runs, destinations, people) for each in module.ROUTES]
+    every = [each for module in modules() for each in module.ROUTES]
     return sorted(every, key=lambda each: (each.path, each.method))
 
 
@@ -121,7 +119,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         statuses.add(422)
     good: dict[str, Any] = {"description": endpoint.summary}
     if endpoint.answer is not None:
-        good["content"] = {"application/json": {"schema": endpoint.answer}}
+        good["content"] = {endpoint.media: {"schema": endpoint.answer}}
     if endpoint.headers:
         good["headers"] = {name: {"required": True, "schema": {"type": "string"}} for name in endpoint.headers}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

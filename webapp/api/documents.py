@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from webapp.installation import Installation
-from webapp.models import ApiToken, Backup, Configuration, Run, RunProblem, User
-from webapp.services import configurations, restore_points, schedules, work
+from webapp.models import ApiToken, Backup, BackupCopy, Configuration, Run, RunProblem, Schedule, User
+from webapp.models.backup import LOST
+from webapp.services import configurations, restore_points, schedules, trash, work
 
 _NEXT = 3
 
@@ -43,15 +44,19 @@ def run(row: Run, problems: Sequence[RunProblem] = ()) -> dict[str, Any]:
     }
 
 
-def configuration(installation: Installation, row: Configuration) -> dict[str, Any]:
-    """A configuration without its secrets, and when it runs next."""
+def configuration(installation: Installation, row: Configuration, schedule: Schedule | None = None) -> dict[str, Any]:
+    """A configuration without its secrets, and when it runs next: by `schedule` when that is not out of date."""
+    if schedule is not None and schedule.version == row.version:
+        next_runs = schedules.following(schedule, installation.clock(), _NEXT)
+    else:
+        next_runs = schedules.upcoming(installation, row, _NEXT)
     return {
         "id": row.id,
         "version": row.version,
         "createdAt": row.created_at,
         "updatedAt": row.updated_at,
         "configuration": configurations.shown(row),
-        "nextRuns": schedules.upcoming(installation, row, _NEXT),
+        "nextRuns": next_runs,
     }
 
 
@@ -77,13 +82,20 @@ def backup(row: Backup) -> dict[str, Any]:
             {
                 "name": copy.destination.name,
                 "type": copy.destination.kind,
-                "state": copy.state,
+                "state": _state(copy),
                 "verifiedAt": copy.verified_at,
                 "trashedAt": copy.trashed_at,
             }
             for copy in row.copies
         ],
     }
+
+
+def _state(copy: BackupCopy) -> str:
+    """What the command line calls it too: a copy whose loss was accepted is lost, whatever is left of it."""
+    if trash.is_given_up(copy.removal_reason):
+        return LOST
+    return copy.state
 
 
 def user(row: User) -> dict[str, Any]:

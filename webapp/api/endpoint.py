@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from flask import Response, g, request
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint says: a document (None: nothing), a status, headers."""
+    """What an endpoint says: a document (None: nothing) or a response as it is, a status, headers."""
 
     document: Any
     status: int = 200
@@ -56,7 +57,7 @@ class Answer:
 @dataclass(frozen=True)
 class Endpoint:
     """One row of the API. `answer` is the JSON schema of what it says when all is well, `status` that answer's;
-    `also` are other good answers; `errors` the statuses beyond those that every endpoint has."""
+    `media` its kind; `errors` the statuses beyond those that every endpoint has."""
 
     method: str
     path: str
@@ -64,12 +65,12 @@ class Endpoint:
     handler: Callable[[Call], Answer]
     answer: Mapping[str, Any] | None
     status: int = 200
-    also: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     body: type[BaseModel] | None = None
     query: type[Query] | None = None
     errors: tuple[int, ...] = ()
     starts_work: bool = False
     headers: tuple[str, ...] = ()
+    media: str = "application/json"
 
     @property
     def name(self) -> str:
@@ -109,7 +110,7 @@ def view_of(endpoint: Endpoint) -> Callable[..., Response]:
             g.actor,
             path,
             body=None if endpoint.body is None else _checked(endpoint.body, document),
-            query=None if endpoint.query is None else _checked(endpoint.query, request.args.to_dict(), texts=True),
+            query=None if endpoint.query is None else _checked(endpoint.query, _query(), texts=True),
             document=document,
         )
         if endpoint.starts_work and request.headers.get(IDEMPOTENCY):
@@ -152,6 +153,14 @@ def _body() -> Any:
     return found
 
 
+def _query() -> dict[str, str]:
+    """What stands behind the question mark. Bytes that are not UTF-8 become lone surrogates, as in names of files."""
+    pairs = parse_qsl(
+        request.query_string.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape"
+    )
+    return dict(reversed(pairs))
+
+
 def _checked(model: type[BaseModel], document: Any, *, texts: bool = False) -> Any:
     try:
         return model.model_validate(document, strict=None if not texts else False)
@@ -161,6 +170,8 @@ def _checked(model: type[BaseModel], document: Any, *, texts: bool = False) -> A
 
 
 def _respond(answer: Answer) -> Response:
+    if isinstance(answer.document, Response):
+        return answer.document
     if answer.status == 204:
         return Response(status=204, headers=dict(answer.headers))
     return Response(text_of(answer.document), answer.status, dict(answer.headers), content_type="application/json")

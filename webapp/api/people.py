@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from webapp.api import documents
 from webapp.api.endpoint import Answer, Call, Routes
-from webapp.api.schemas import OPEN, TEXT, TOKEN, USER, Page, listed, or_null, page, page_of, read_cursor, record
-from webapp.errors import Fault, Faulty
+from webapp.api.schemas import (
+    OPEN,
+    TEXT,
+    TIME,
+    TOKEN,
+    USER,
+    Moment,
+    Page,
+    listed,
+    or_null,
+    page,
+    page_of,
+    read_cursor,
+    read_moment,
+    record,
+)
 from webapp.schema.fields import Label, Model
-from webapp.services import accounts, audit, tokens
+from webapp.services import accounts, audit, sessions, tokens
 from webapp.services.access import require
 from webapp.services.tokens import Wish
 
@@ -21,6 +34,8 @@ Role = Literal["manager", "admin", "super_admin"]
 Scope = Literal["read", "run", "admin", "super_admin"]
 _ONE_TIME = record(user=USER, oneTimePassword=TEXT)
 _LISTED_USERS = record(items=listed(USER), nextCursor=or_null(TEXT))
+_SESSION = record(id=TEXT, address=TEXT, agent=TEXT, createdAt=TIME, seenAt=TIME)
+_LISTED_SESSIONS = record(items=listed(_SESSION), nextCursor=or_null(TEXT))
 _LISTED_TOKENS = record(items=listed(TOKEN), nextCursor=or_null(TEXT))
 
 
@@ -43,7 +58,7 @@ class NewToken(Model):
 
     name: Label
     scope: Scope
-    expires_at: Annotated[str, StringConstraints(max_length=40)] | None = None
+    expires_at: Moment | None = None
     networks: Annotated[
         list[Annotated[str, StringConstraints(max_length=64)]], Field(default_factory=list, max_length=50)
     ]
@@ -119,7 +134,7 @@ def create_token(call: Call) -> Answer:
     asked = call.body
     assert call.actor.user_id is not None
     user = accounts.fetch(call.installation, call.actor.user_id)
-    wish = Wish(asked.name, asked.scope, _moment(asked.expires_at), tuple(asked.networks))
+    wish = Wish(asked.name, asked.scope, read_moment(asked.expires_at, "/expiresAt"), tuple(asked.networks))
     made = tokens.create(call.installation, call.actor, user, wish)
     return Answer({"token": documents.token(made.token), "secret": made.secret}, 201)
 
@@ -131,6 +146,31 @@ def revoke_token(call: Call) -> Answer:
     return Answer(None, 204)
 
 
+@ROUTES.add("GET", "/sessions", permission="account.own", answer=_LISTED_SESSIONS)
+def list_sessions(call: Call) -> Answer:
+    """One's own living sessions of browsers, newest first."""
+    assert call.actor.user_id is not None
+    found = sessions.listing(call.installation, call.actor.user_id)
+    items = [
+        {
+            "id": each.public_id,
+            "address": each.address,
+            "agent": each.agent,
+            "createdAt": each.created_at,
+            "seenAt": each.seen_at,
+        }
+        for each in found
+    ]
+    return Answer({"items": items, "nextCursor": None})
+
+
+@ROUTES.add("DELETE", "/sessions/<session_id>", permission="account.own", answer=None, status=204, errors=(404,))
+def end_session(call: Call) -> Answer:
+    """Ends one of one's own sessions at once."""
+    sessions.end(call.installation, call.actor, call.path["session_id"])
+    return Answer(None, 204)
+
+
 @ROUTES.add("GET", "/audit", permission="account.own", query=Page, answer=page_of(OPEN))
 def list_audit(call: Call) -> Answer:
     """The audit log, newest first: one's own entries; a super_admin sees all."""
@@ -139,15 +179,3 @@ def list_audit(call: Call) -> Answer:
     rows = audit.listing(call.installation, call.actor, after=read_cursor(asked.cursor), limit=asked.limit + 1)
     found = page(rows, asked.limit, lambda row: row.sequence)
     return Answer({**found, "items": [audit.described(row) for row in found["items"]]})
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Faulty("The body does not fit.", [Fault("/expiresAt", "must be a time such as 2027-01-31T00:00:00Z.")])
-    return found

@@ -6,14 +6,30 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from engine.progress import Silent
 from webapp.api import documents
 from webapp.api.backups import started
 from webapp.api.endpoint import Answer, Call, Query, Routes
-from webapp.api.schemas import COUNT, RUN, TEXT, TIME, Age, Page, listed, page, page_of, read_age, read_cursor, record
+from webapp.api.schemas import (
+    COUNT,
+    OPEN,
+    RUN,
+    TEXT,
+    TIME,
+    Age,
+    Page,
+    listed,
+    or_null,
+    page,
+    page_of,
+    read_age,
+    read_cursor,
+    record,
+)
 from webapp.errors import Forbidden
 from webapp.models import Run
 from webapp.schema.fields import Id, Model
-from webapp.services import history, restore_points, run_lines, runs, submit
+from webapp.services import cleanup_documents, cleanup_plans, history, restore_points, run_lines, runs, submit
 from webapp.services.history import Wanted
 from webapp.services.runs import NewRun
 
@@ -53,6 +69,12 @@ class Cleanup(Model):
     ]
 
 
+class OneConfiguration(Query):
+    """Which configuration; none: all."""
+
+    config_id: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
 @ROUTES.add("GET", "/history", permission="overview.read", query=Which, answer=page_of(RUN))
 def list_history(call: Call) -> Answer:
     """Runs, newest first."""
@@ -77,7 +99,7 @@ def get_run(call: Call) -> Answer:
 @ROUTES.add("POST", "/runs/<run_id>/cancel", permission="runs.cancel", answer=RUN, status=202, errors=(404, 409))
 def cancel_run(call: Call) -> Answer:
     """Asks a run to stop."""
-    run = runs.request_cancel(call.installation, call.path["run_id"])
+    run = runs.request_cancel(call.installation, call.path["run_id"], actor=call.actor)
     return Answer(_whole(call, runs.fetch(call.installation, run.id)), 202)
 
 
@@ -117,6 +139,21 @@ def apply_retention(call: Call) -> Answer:
     arguments = {"now": asked.now, "confirmed": list(asked.confirm)}
     new = NewRun("cleanup", call.actor.identity, config_id=asked.config_id, arguments=arguments)
     return started(submit.submit(call.installation, new))
+
+
+@ROUTES.add(
+    "GET",
+    "/retention/preview",
+    permission="overview.read",
+    query=OneConfiguration,
+    answer=record(configId=or_null(TEXT), configurations=listed(OPEN), destinations=listed(OPEN)),
+    errors=(404, 409, 503),
+)
+def preview_retention(call: Call) -> Answer:
+    """What applying retention would do: each restore point at each destination, kept or not, why, and the bytes."""
+    order = cleanup_plans.Order(call.actor.identity, call.query.config_id)
+    plan = cleanup_plans.plan(call.installation, order, progress=Silent(), tell=lambda text: None)
+    return Answer(cleanup_documents.document(plan))
 
 
 def _history(call: Call, config_id: str | None) -> Answer:

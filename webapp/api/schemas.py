@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from webapp.api.endpoint import Query
 from webapp.errors import Fault, Faulty
@@ -22,10 +23,28 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 ANY: Schema = {}
 OPEN: Schema = {"type": "object"}
 DEFAULT_LIMIT, MOST = 50, 200
+LONGEST_PATH = 4096
 
+Moment = Annotated[str, StringConstraints(max_length=40), WithJsonSchema({"type": "string", "format": "date-time"})]
+_ZONED = re.compile(r"(Z|z|[+-]\d\d:?\d\d)$")
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Age = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}[mhdw]$")]
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _typed_path(value: object) -> str:
+    """A path or the name of a database. Names that are no UTF-8 have lone surrogates, which pydantic's own texts
+    cannot hold."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_PATH:
+        raise ValueError(f"must be a text of 1 to {LONGEST_PATH} characters.")
+    if "\0" in value or any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in value):
+        raise ValueError("must not hold signs that no name of a file has.")
+    return value
+
+
+TypedPath = Annotated[
+    str, PlainValidator(_typed_path), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_PATH})
+]
 
 
 class Page(Query):
@@ -84,6 +103,19 @@ def read_cursor(text: str | None) -> int | None:
 def read_age(text: str) -> timedelta:
     """`30d` and the like."""
     return timedelta(seconds=int(text[:-1]) * _UNIT_SECONDS[text[-1]])
+
+
+def read_moment(text: str | None, pointer: str) -> datetime | None:
+    """A time such as 2027-01-31T00:00:00Z. Raises Faulty."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text).astimezone(UTC) if _ZONED.search(text) else None
+    except (ValueError, OverflowError):
+        found = None
+    if found is None:
+        raise Faulty("The body does not fit.", [Fault(pointer, "must be a time such as 2027-01-31T00:00:00Z.")])
+    return found
 
 
 PROBLEM: Schema = {

@@ -10,9 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models.base import Base
 
-MANAGER, ADMIN, SUPER_ADMIN = "manager", "admin", "super_admin"
-ROLES = (MANAGER, ADMIN, SUPER_ADMIN)
-
 
 class User(Base):
     """A person. `public_id` is `us_…`; `name` is lower-case and what they sign in with. `totp_sealed` is the secret of

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.models import destination  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 
 

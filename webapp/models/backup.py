@@ -8,12 +8,26 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp.models import configuration, run  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 from webapp.models.destination import Destination
-from webapp.models.hold import Hold
 
 PRESENT, MISSED, DAMAGED, LOST, REMOVED = "present", "missed", "damaged", "lost", "removed"
-COPY_STATES = (PRESENT, MISSED, DAMAGED, LOST, REMOVED)
+
+
+class Hold(Base):
+    """Why a restore point must stay whatever the retention says: a pin, or with an end a legal hold. There is one a
+    restore point, for all its destinations. `identity` is who asked for it; without `until_at` it lasts until somebody
+    takes it away."""
+
+    __tablename__ = "holds"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    backup_id: Mapped[int] = mapped_column(ForeignKey("backups.id"), unique=True)
+    reason: Mapped[str] = mapped_column(Text)
+    identity: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    until_at: Mapped[datetime | None]
 
 
 class Backup(Base):
@@ -24,6 +38,8 @@ class Backup(Base):
     __table_args__ = (
         Index("ix_backups_config_id_sequence", "config_id", "sequence"),
         Index("ix_backups_finished_at", "finished_at"),
+        # Of years of history a few restore points are left: with it the figures of 100,000 take 6 ms instead of 190.
+        Index("ix_backups_config_id_deleted_at", "config_id", "deleted_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from webapp.models import configuration  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 
 KINDS = ("create", "restore", "verify", "cleanup", "sync", "restore-point")

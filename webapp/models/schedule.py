@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.models import configuration  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.models import backup, destination, run  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 
 GOOD, FOUND, FAILED = "good", "damaged", "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 from datetime import datetime
@@ -17,6 +18,7 @@ from webapp.notify.message import Message, NotSent
 
 TIMEOUT_SECONDS = 30
 SUBJECT_CHARACTERS = 150
+_COMMAND = re.compile(r"`([^`]+)`")
 _TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "mail"
 
 
@@ -64,7 +66,15 @@ def html(message: Message) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters["commands"] = _commands
     return environment.get_template("message.html").render(message=message)
+
+
+def _commands(text: str) -> Any:
+    """What stands between backticks is a command to type, and looks like one."""
+    from markupsafe import Markup, escape
+
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def one_line(text: str) -> str:

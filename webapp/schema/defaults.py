@@ -15,9 +15,6 @@ from webapp.schema import kinds
 Document = dict[str, Any]
 
 TYPES = ("full", "incremental", "differential", "database", "files")
-COMPRESSIONS = ("zstd", "gzip", "bzip2", "none")
-CIPHERS = ("aes-256-gcm", "aes-256-cbc")
-ENVIRONMENTS = ("production", "staging", "test")
 FOLDER_VARIABLES = ("UPLOAD_DIR", "REPORTS_DIR", "EXPORTS_DIR")
 DATABASE_VARIABLE = "DATABASE_URL"
 BUCKET_VARIABLE = "AWS_S3_BUCKET"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from webapp.errors import Forbidden
-from webapp.models.account import SUPER_ADMIN
+from webapp.roles import SUPER_ADMIN
 from webapp.services.permissions import PERMISSIONS, SCOPES, allows
 
 

@@ -15,7 +15,7 @@ from engine.ids import new_id, spell
 from webapp.errors import Conflict, Fault, Faulty, Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import RecoveryCode, User, WebSession
-from webapp.models.account import ROLES, SUPER_ADMIN
+from webapp.roles import ROLES, SUPER_ADMIN
 from webapp.services import audit, passwords
 from webapp.services.access import SYSTEM, Actor
 

@@ -17,6 +17,7 @@ from engine.model.manifest import StreamRoot
 from engine.progress import Progress
 from engine.repository import guide
 from engine.repository.repository import Head, Repository
+from engine.repository.session import end_dead
 from engine.spool import scratch_folder
 from engine.storage.local import LocalStorage
 from webapp.errors import Invalid, ServiceError, Unavailable
@@ -24,11 +25,12 @@ from webapp.installation import Installation
 from webapp.models import Alarm, Backup, Configuration, Destination, Run
 from webapp.models.backup import MISSED, PRESENT
 from webapp.models.run import SUCCEEDED, WARNING
+from webapp.processes import is_gone
 from webapp.schema.resolve import Resolved
 from webapp.services import (
     configurations,
     destinations,
-    keyrings,
+    keyring_copies,
     keys,
     parents,
     records,
@@ -47,6 +49,7 @@ from webapp.services.work import Ended, Finished
 from webapp.version import PROGRAM
 
 SPOOL = "spool"
+BASES = "cache"
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,13 @@ def _back_up(
     if parent.reason:
         tell(parent.reason)
     opened = [(place.destination.name, place.repository) for place in places if place.repository is not None]
-    spool = installation.settings.home / SPOOL
+    spool, bases = installation.settings.home / SPOOL, installation.settings.home / BASES
     watch.checkpoint()
     alarms = [alarm for place in places for alarm in _sound_alarms(place, watch)]
     with scratch_folder(spool) as scratch:
-        request = _request(installation, resolved, order, parent, scratch, watch, skip=[spool, *_own_folders(places)])
-        result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool)
+        own = [spool, bases, *_own_folders(places)]
+        request = _request(installation, resolved, order, parent, scratch, watch, skip=own)
+        result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool, cache=bases)
     for place in places:
         place.error = place.error or result.copies.get(place.destination.name)
     _tell_notes(result, places, tell)
@@ -149,7 +153,7 @@ def _open_places(installation: Installation, resolved: Resolved, tell: Tell, sto
         keyring = _keyring(installation, places, tell, storages)
         for place in places:
             if place.error is None:
-                _open_place(installation, place, keyring, crypto.SUITES[resolved.cipher], tell)
+                _open_place(installation, resolved, place, keyring, tell)
             if place.repository is not None:
                 storages.callback(place.repository.storage.close)
         failures = [place.error for place in places if place.error is not None]
@@ -183,17 +187,19 @@ def _keyring(installation: Installation, places: list[_Place], tell: Tell, opene
     return repositories.open_keyring(installation, may_create=True, tell=tell, places=storages)
 
 
-def _open_place(installation: Installation, place: _Place, keyring: Keyring, suite: int, tell: Tell) -> None:
+def _open_place(installation: Installation, resolved: Resolved, place: _Place, keyring: Keyring, tell: Tell) -> None:
     try:
         repository = repositories.open_repository(
-            installation, place.destination, keyring, may_create=True, suite=suite
+            installation, place.destination, keyring, may_create=True, suite=crypto.SUITES[resolved.cipher]
         )
         if isinstance(repository.storage, LocalStorage):
             repository.storage.sweep()
         # Without our slots, and without this home, nothing there could be opened.
-        keyrings.place(installation.settings, repository, always=True)
+        keyring_copies.place(installation.settings, repository, always=True)
         _publish_guide(repository, tell)
         adopted = repositories.adopt(installation, place.destination, repository)
+        # After that: what a killed run committed is on record, and nobody needs to wait for it any more.
+        end_dead(repository, resolved.config_id, is_gone=is_gone, now=installation.clock())
     except (EngineError, ServiceError) as error:
         place.error = error
         return
@@ -258,6 +264,7 @@ def _request(
         held=records.numbers_held(installation, resolved.config_id),
         distrusted=verifications.damaged_packs(installation),
         min_copies=resolved.min_copies,
+        process=installation.process,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import update
@@ -16,14 +16,14 @@ from engine.keyring import Keyring
 from engine.progress import Progress
 from engine.repository import prune
 from engine.repository.forget import empty_trash, forget, recall
-from engine.repository.prune import Freed, Waiting
+from engine.repository.prune import Freed, Rules, Waiting
 from engine.repository.repository import Repository
 from webapp.clock import rfc3339
 from webapp.errors import ConfirmationNeeded, ServiceError
 from webapp.installation import Installation
 from webapp.models import Configuration, Destination, Run
 from webapp.models.run import FAILED, SUCCEEDED, WARNING
-from webapp.services import pins, records, repositories, retention, trash, work
+from webapp.services import clocks, pins, records, repositories, retention, trash, work
 from webapp.services.cleanup_plans import Order, Part, Place, Plan, points_that_count
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
@@ -47,9 +47,9 @@ class _Done:
     error: Exception | None = None
 
     def note(self, answer: Freed | Waiting) -> None:
-        """What freeing space brought."""
+        """What freeing space brought. Of several reasons to wait the first is told."""
         if isinstance(answer, Waiting):
-            self.waiting = answer
+            self.waiting = self.waiting or answer
         else:
             self.freed = answer
 
@@ -68,6 +68,12 @@ class _Done:
             "waiting": None if waiting is None else {"until": rfc3339(waiting.until), "why": waiting.why},
             "error": None if self.error is None else " ".join(part for part in work.words(self.error) if part),
         }
+
+
+def pruning_rules(installation: Installation) -> Rules:
+    """What HOLDFAST_TIMING says of grace and sessions, and the engine's own rules."""
+    timing = installation.settings.timing
+    return Rules(grace=timedelta(seconds=timing.grace), session_expiry=timedelta(seconds=timing.session))
 
 
 def apply(
@@ -167,13 +173,26 @@ def _empty(
     delay = timedelta(0) if order.at_once else TRASH_DELAY
     latest = installation.clock() - delay
     waiting = [copy for copy in trash.here(installation, done.destination) if copy.backup.config_id in names]
-    due = {records.identity(copy.backup) for copy in waiting if copy.trashed_at and copy.trashed_at <= latest}
+    ripe = [copy for copy in waiting if copy.trashed_at and copy.trashed_at <= latest]
+    since = _doubted(installation, [copy.trashed_at for copy in ripe if copy.trashed_at], delay)
+    if since is not None:
+        done.note(Waiting(since + delay, clocks.doubt(since)))
+        return
+    due = {records.identity(copy.backup) for copy in ripe}
     only = due - pins.held(installation)
     if order.at_once:
         only &= _planned(parts)
     notes = empty_trash(repository, only, delay=delay, now=installation.clock())
     trash.removed(installation, done.destination, notes)
     done.removed.extend(records.public_id(note.manifest) for note in notes)
+
+
+def _doubted(installation: Installation, begun: Collection[datetime], delay: timedelta) -> datetime | None:
+    """When delays that began at these times and are over by the clock begin anew, as the clock may have been set."""
+    if not begun or not delay:
+        return None
+    since = clocks.believed_since(installation, min(begun))
+    return since if since > min(begun) and since + delay > installation.clock() else None
 
 
 def _planned(parts: Collection[Part]) -> set[bytes]:
@@ -184,7 +203,7 @@ def _planned(parts: Collection[Part]) -> set[bytes]:
 
 def _free(installation: Installation, order: Order, repository: Repository, done: _Done, watch: Heartbeat) -> None:
     """Completes the mark of an earlier call, then leaves a new one for a later call; or both at once."""
-    destination, rules, spool = done.destination, prune.Rules(), installation.settings.home / SPOOL
+    destination, rules, spool = done.destination, pruning_rules(installation), installation.settings.home / SPOOL
     mark = None if destination.mark_id is None else bytes.fromhex(destination.mark_id)
     if order.at_once:
         try:
@@ -199,14 +218,20 @@ def _free(installation: Installation, order: Order, repository: Repository, done
         _keep_mark(installation, destination, None)
         return
     if mark is not None:
-        done.note(prune.finish(repository, mark, rules=rules, clock=installation.clock, progress=watch))
-        if done.waiting is not None:
+        begun = [destination.marked_at] if destination.marked_at else []
+        since = _doubted(installation, begun, rules.grace)
+        if since is not None:
+            done.note(Waiting(since + rules.grace, clocks.doubt(since)))
+            return
+        answer = prune.finish(repository, mark, rules=rules, clock=installation.clock, progress=watch)
+        done.note(answer)
+        if isinstance(answer, Waiting):
             return
         _keep_mark(installation, destination, None)
-    begun = prune.begin(repository, rules=rules, clock=installation.clock, progress=watch, spool=spool)
-    if begun is not None:
-        _keep_mark(installation, destination, begun.id)
-        done.waiting = Waiting(begun.started_at + rules.grace, "what is needed no more is deleted after a day of grace")
+    own = prune.begin(repository, rules=rules, clock=installation.clock, progress=watch, spool=spool)
+    if own is not None:
+        _keep_mark(installation, destination, own.id)
+        done.note(Waiting(own.started_at + rules.grace, "what is needed no more is deleted after a time of grace"))
 
 
 def _keep_mark(installation: Installation, destination: Destination, mark: bytes | None) -> None:

@@ -10,6 +10,7 @@ from engine.errors import Cancelled, Corrupt, EngineError, RetentionRefused
 from engine.keyring import Keyring
 from engine.model.retention import require_moderation
 from engine.progress import Progress
+from engine.repository.forget import given_up
 from engine.repository.repository import Repository
 from engine.repository.usage import Estimate, estimate
 from webapp.errors import ServiceError
@@ -109,7 +110,8 @@ def _place(
     try:
         repository = repositories.open_repository(installation, destination, keyring)
         with closing(repository.storage):
-            unreadable = repositories.adopt(installation, destination, repository).unreadable
+            unreadable = set(repositories.adopt(installation, destination, repository).unreadable)
+            unreadable -= given_up(repository, unreadable)
             if unreadable:
                 raise Corrupt(
                     f"{len(unreadable)} restore points at {destination.name} cannot be read, so nothing is removed.",

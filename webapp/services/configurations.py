@@ -44,14 +44,14 @@ class Deleted:
     backups: int
 
 
-def store(installation: Installation, document: Mapping[str, Any]) -> Stored:
+def store(installation: Installation, document: Mapping[str, Any], *, actor: Actor | None = None) -> Stored:
     """Checks the document and stores it under its id: a new configuration, or a new version of the one that is there
     (a deleted one comes back, with its restore points). Raises ConfigurationInvalid."""
     from webapp.schema.document import validate
 
     checked = validate(document)
     _refuse_hidden(checked)
-    return _stored(installation, checked)
+    return _stored(installation, checked, actor=actor)
 
 
 def bring_back(installation: Installation, document: Document) -> Stored:
@@ -112,12 +112,19 @@ def typed(installation: Installation, configuration: Configuration) -> Document:
     return document
 
 
-def store_to_run(installation: Installation, document: Document, *, cwd: Path, as_type: str | None = None) -> Stored:
+def store_to_run(
+    installation: Installation,
+    document: Document,
+    *,
+    cwd: Path,
+    as_type: str | None = None,
+    actor: Actor | None = None,
+) -> Stored:
     """Stores a checked document, or one that this program made, if it can run in this environment; else nothing is
     stored. Raises ConfigurationInvalid, NotBuilt."""
     settings = installation.settings
     unbuilt.refuse(resolve(document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type))
-    return _stored(installation, document)
+    return _stored(installation, document, actor=actor)
 
 
 def withdraw(installation: Installation, config_id: str) -> None:
@@ -185,11 +192,11 @@ def remember_sources(installation: Installation, resolved: Resolved) -> None:
         session.get_one(Configuration, resolved.config_id).source_fingerprint = resolved.source_fingerprint
 
 
-def _stored(installation: Installation, document: Document) -> Stored:
+def _stored(installation: Installation, document: Document, *, actor: Actor | None = None) -> Stored:
     try:
-        return _store(installation, document)
+        return _store(installation, document, actor=actor)
     except IntegrityError:  # another process stored the same id for the first time: now it is there
-        return _store(installation, document)
+        return _store(installation, document, actor=actor)
 
 
 def _store(

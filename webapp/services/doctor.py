@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from engine.errors import EngineError, SourceError
 from engine.keyring import Keyring
 from engine.postgres.programs import Programs, find_dumper
+from engine.repository.forget import LOST as LOST_REASON
 from engine.spool import abandoned
 from engine.storage.local import free_bytes
 from webapp.database import SQLITE_PREFIX, current_revision
@@ -211,6 +212,9 @@ def _destination(installation: Installation, place: Place, keyring: Keyring | No
             return
     for state, count in _bad_copies(installation, row.id):
         yield Finding(name, ERROR, f"{count} of its restore points are {state}.", _VERIFY)
+    count = _given_up(installation, row.id)
+    if count:
+        yield Finding(name, OK, f"{count} of its restore points were given up as lost; `backup-cli list` shows them.")
     if place.free_bytes is not None and place.free_bytes < LOW_BYTES:
         yield Finding(name, WARNING, f"{place.where} has {_gib(place.free_bytes)} free.", "Free some space there.")
     yield Finding(name, OK, f"{place.where}, repository {row.repository_id}, {place.copies} restore points{room}.")
@@ -223,6 +227,7 @@ def _bad_copies(installation: Installation, destination_id: int) -> list[tuple[s
         .where(
             BackupCopy.destination_id == destination_id,
             BackupCopy.state.in_((DAMAGED, LOST)),
+            ~_is_given_up(),
             Backup.deleted_at.is_(None),
         )
         .group_by(BackupCopy.state)
@@ -230,6 +235,16 @@ def _bad_copies(installation: Installation, destination_id: int) -> list[tuple[s
     )
     with installation.database.reading() as session:
         return [(state, count) for state, count in session.execute(query)]
+
+
+def _given_up(installation: Installation, destination_id: int) -> int:
+    query = select(func.count(BackupCopy.id)).where(BackupCopy.destination_id == destination_id, _is_given_up())
+    with installation.database.reading() as session:
+        return session.scalar(query) or 0
+
+
+def _is_given_up() -> ColumnElement[bool]:
+    return func.coalesce(BackupCopy.removal_reason, "").startswith(LOST_REASON)
 
 
 def _configuration(

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from engine.errors import Cancelled, EngineError
 from engine.keyring import Keyring
 from engine.progress import Progress
-from engine.repository import layout
+from engine.repository import guide, layout
 from engine.repository.check import CheckReport, Damage, check
 from engine.repository.heal import CaughtUp, Source, missed_points, sync
 from engine.repository.repair import Order as RepairOrder
@@ -25,7 +25,17 @@ from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Destination, Run
 from webapp.models.backup import DAMAGED, MISSED, PRESENT
 from webapp.models.run import FAILED, SUCCEEDED, WARNING
-from webapp.services import configurations, destinations, keyrings, records, repositories, work
+from webapp.services import (
+    configurations,
+    destinations,
+    keyrings,
+    losses,
+    records,
+    repositories,
+    trash,
+    witness,
+    work,
+)
 from webapp.services.backups import SPOOL
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
@@ -35,12 +45,15 @@ from webapp.version import PROGRAM
 
 KIND = "sync"
 _NOTHING_READ = 0
+_NO_SOURCE = "No other destination can be read, so there was nothing to copy from."
 
 
 @dataclass(frozen=True)
 class Order:
     """Who wants which destination to be brought up to date (None: every one) from which (None: all others). `config_id`
-    names the only configuration whose restore points are copied, whether it uses the destination or not."""
+    names the only configuration whose restore points are copied, whether it uses the destination or not. `accepted` are
+    the ids of restore points that are given up at the target if they cannot be made whole (losses.named). `run_id` is
+    the row of a run that waits in the queue."""
 
     identity: str
     target: str | None = None
@@ -48,6 +61,8 @@ class Order:
     config_id: str | None = None
     repair: bool = False
     dry_run: bool = False
+    accepted: tuple[str, ...] = ()
+    run_id: int | None = None
 
 
 @dataclass
@@ -61,7 +76,7 @@ class _Place:
 
 @dataclass
 class _Result:
-    """What became of one destination."""
+    """What became of one destination. `source_error` says why there was no other one to copy from."""
 
     destination: Destination
     missed: list[str] = field(default_factory=list)
@@ -69,12 +84,14 @@ class _Result:
     copied: CaughtUp = field(default_factory=CaughtUp)
     repaired: Repaired = field(default_factory=Repaired)
     lost: list[Damage] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
     error: Exception | None = None
+    source_error: Exception | None = None
 
     @property
-    def is_complete(self) -> bool:
-        """Nothing is left to be done."""
-        return self.error is None and not self.copied.failed and not self.lost
+    def failure(self) -> Exception | None:
+        """Why nothing could be done."""
+        return self.error or self.source_error
 
 
 def sync_destinations(installation: Installation, order: Order, *, progress: Progress, tell: Tell) -> Finished:
@@ -98,7 +115,14 @@ def sync_destinations(installation: Installation, order: Order, *, progress: Pro
         KIND,
         order.identity,
         config_id=order.config_id,
-        arguments={"target": order.target, "source": order.source, "repair": order.repair, "dryRun": order.dry_run},
+        arguments={
+            "target": order.target,
+            "source": order.source,
+            "repair": order.repair,
+            "dryRun": order.dry_run,
+            "accepted": list(order.accepted),
+        },
+        run_id=order.run_id,
     )
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:
@@ -110,13 +134,14 @@ def sync_destinations(installation: Installation, order: Order, *, progress: Pro
                 _open(installation, each, keyring, opened, mends=mends and each.id in wanted)
                 for each in _union(targets, sources)
             ]
+            _tell_unreadable(order, places, wanted, watch)
             results = []
             for place in places:
                 if place.destination.id in wanted:
                     watch.checkpoint()
                     others = [each for each in places if each is not place and each.destination.id in usable]
                     results.append(_bring(installation, order, place, others, watch, tell))
-        return _ended(order, results)
+        return _ended(results, is_clean=not watch.problems)
 
     return work.carry_out(installation, new, progress, carry_out)
 
@@ -174,6 +199,14 @@ def _open(
     return _Place(destination, repository)
 
 
+def _tell_unreadable(order: Order, places: Sequence[_Place], wanted: set[int], watch: Heartbeat) -> None:
+    """Sources that cannot be read, each once: those that are targets too, and a last one, are told as failures."""
+    if order.repair or any(each.repository is not None and each.destination.id not in wanted for each in places):
+        for place in places:
+            if place.error is not None and place.destination.id not in wanted:
+                watch.problem("destination", place.destination.name, f"cannot be read from: {place.error}")
+
+
 def _bring(
     installation: Installation, order: Order, place: _Place, others: Sequence[_Place], watch: Heartbeat, tell: Tell
 ) -> _Result:
@@ -182,14 +215,11 @@ def _bring(
     if place.repository is None:
         result.error = place.error
         return result
-    for other in others:
-        if other.repository is None:
-            watch.problem("destination", other.destination.name, f"cannot be read from: {other.error}")
     sources = [(other.destination.name, other.repository) for other in others if other.repository is not None]
     try:
         _work(installation, order, place.repository, sources, result, watch, tell)
         if not sources and not order.repair:
-            raise next(other.error for other in others if other.error is not None)
+            result.source_error = next(other.error for other in others if other.error is not None)
     except Cancelled:
         raise
     except (EngineError, ServiceError) as error:
@@ -209,17 +239,21 @@ def _work(
     destination = result.destination
     repositories.adopt(installation, destination, target)
     wanted = {order.config_id} if order.config_id else _configurations(installation, destination)
+    buried, held = trash.notes(installation, destination)
     mending = RepairOrder(
         slots=keyrings.current_slots(installation.settings),
         host=installation.host,
         missing=_never_got(installation, destination),
         config_ids=wanted,
+        buried=buried,
+        held=held,
     )
     report = CheckReport()
     if order.repair:
-        report = check(target, progress=watch)
+        memory = witness.remember(installation, destination)
+        report = check(target, progress=watch, witness=memory.witness)
         result.found = plan(report, sources, mending)
-        for name, kind, what in result.found:
+        for name, kind, what in () if order.dry_run else result.found:
             tell(f"{destination.name}: {name} is {kind}: {what}")
     if order.dry_run:
         missed = missed_points(sources, target, wanted)
@@ -237,18 +271,41 @@ def _work(
             "restore point", records.public_id(identity), f"not copied to {destination.name}: {error.message}"
         )
     _record(installation, order, target, result, watch)
+    guide.publish(target.storage)
 
 
 def _record(installation: Installation, order: Order, target: Repository, result: _Result, watch: Heartbeat) -> None:
-    """What is at the destination from now on; after a repair also what is still hit there."""
-    repositories.adopt(installation, result.destination, target)
+    """What is at the destination from now on; after a repair also what is still hit there, but for what is given up."""
+    destination = result.destination
+    repositories.adopt(installation, destination, target)
     states = dict.fromkeys(result.copied.points, PRESENT)
     if order.repair:
-        after = check(target, read_percent=_NOTHING_READ, progress=watch)
+        after = _look(installation, destination, target, watch)
+        result.given_up = losses.accept(
+            installation, destination, target, order.accepted, after.errors, by=order.identity, watch=watch
+        )
+        if result.given_up:
+            after = _look(installation, destination, target, watch)
         result.lost = after.errors
-        known = records.known_copies(installation, result.destination)
+        known = records.known_copies(installation, destination)
         states |= {identity: PRESENT for identity in after.sound if known.get(identity) == DAMAGED}
-    records.set_states(installation, result.destination, states)
+        _tell_alarms(installation, result, watch)
+    records.set_states(installation, destination, states)
+
+
+def _look(installation: Installation, destination: Destination, target: Repository, watch: Heartbeat) -> CheckReport:
+    remembered = witness.remember(installation, destination).witness
+    return check(target, read_percent=_NOTHING_READ, progress=watch, witness=remembered)
+
+
+def _tell_alarms(installation: Installation, result: _Result, watch: Heartbeat) -> None:
+    """What was noticed there is told now, so that the next run or verify need not tell of what is mended."""
+    alarms = witness.untold(installation, result.destination)
+    known = {name for name, _, _ in result.found} | {damage.object for damage in result.lost}
+    for alarm in alarms:
+        if alarm.object not in known:
+            watch.problem("tampering", result.destination.name, alarm.reason)
+    witness.told(installation, alarms)
 
 
 def _configurations(installation: Installation, destination: Destination) -> set[str]:
@@ -269,11 +326,12 @@ def _never_got(installation: Installation, destination: Destination) -> Mapping[
     return missed
 
 
-def _ended(order: Order, results: Sequence[_Result]) -> Ended:
+def _ended(results: Sequence[_Result], *, is_clean: bool) -> Ended:
     shown = {"destinations": [_shown(result) for result in results]}
-    errors = [result.error for result in results if result.error is not None]
-    if errors and len(errors) == len(results):
-        return Ended(FAILED, shown, error=errors[0])
+    failures = [result.failure for result in results if result.failure is not None]
+    if failures and len(failures) == len(results):
+        own = [result.error for result in results if result.error is not None]
+        return Ended(FAILED, shown, error=(own or failures)[0])
     hit = {backup for result in results for damage in result.lost for backup in damage.backups}
     if hit:
         return Ended(
@@ -281,10 +339,17 @@ def _ended(order: Order, results: Sequence[_Result]) -> Ended:
             shown,
             error=Difference(
                 f"What is damaged could not all be made good: {len(hit)} restore points still lack something.",
-                hint="The files are listed above. What is still at the source is stored again by the next backup.",
+                hint="The files are listed above. What is still at the source is stored again by the next backup. "
+                "`--accept-loss BACKUP` gives a restore point up.",
             ),
         )
-    return Ended(SUCCEEDED if all(result.is_complete for result in results) else WARNING, shown)
+    is_complete = is_clean and all(_is_complete(result) for result in results)
+    return Ended(SUCCEEDED if is_complete else WARNING, shown)
+
+
+def _is_complete(result: _Result) -> bool:
+    """Whether nothing is left to be done."""
+    return result.failure is None and not result.copied.failed and not result.lost
 
 
 def _shown(result: _Result) -> dict[str, Any]:
@@ -292,7 +357,7 @@ def _shown(result: _Result) -> dict[str, Any]:
     return {
         "name": result.destination.name,
         "type": result.destination.kind,
-        "status": "failed" if result.error else "succeeded" if result.is_complete else "warning",
+        "status": "failed" if result.failure else "succeeded" if _is_complete(result) else "warning",
         "missing": result.missed,
         "copied": {
             "restorePoints": [records.public_id(each) for each in copied.points],
@@ -317,7 +382,8 @@ def _shown(result: _Result) -> dict[str, Any]:
             }
             for damage in result.lost
         ],
-        "error": str(result.error) if result.error else None,
+        "givenUp": result.given_up,
+        "error": str(result.error) if result.error else _NO_SOURCE if result.source_error else None,
     }
 
 

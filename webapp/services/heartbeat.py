@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import Cancelled
 from engine.progress import Progress
 from webapp.errors import ServiceError
 from webapp.installation import Installation
+from webapp.models import Run
 from webapp.services.runs import KEPT_PROBLEMS, Counters, beat
 
 
@@ -75,10 +77,23 @@ class Heartbeat:
             raise Cancelled("The run was cancelled.")
 
     def _beat_on(self) -> None:
-        while not self._ended.wait(self._installation.heartbeat_seconds):
+        """Looks often, so that who cancels does not wait for the next beat, and writes seldom."""
+        installation = self._installation
+        since = 0.0
+        look = min(installation.settings.timing.cancel, installation.heartbeat_seconds)
+        while not self._ended.wait(look):
+            since += look
             try:
-                pulse = beat(self._installation, self._run_id, self.counters)
+                if since < installation.heartbeat_seconds:
+                    self._cancelled = self._cancelled or self._is_cancelled()
+                    continue
+                pulse = beat(installation, self._run_id, self.counters)
             except (ServiceError, SQLAlchemyError):
                 continue  # one missed beat is no end of a run
+            since = 0.0
             self.lost = not pulse.alive
             self._cancelled = pulse.cancel_requested
+
+    def _is_cancelled(self) -> bool:
+        with self._installation.database.reading() as session:
+            return bool(session.scalar(select(Run.cancel_requested).where(Run.id == self._run_id)))

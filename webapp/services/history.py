@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
 from webapp.installation import Installation
-from webapp.models import Backup, BackupCopy, Run
+from webapp.models import Backup, BackupCopy, Delivery, Run, Schedule
 from webapp.services import restore_points
 
 
@@ -61,3 +61,20 @@ def backups(installation: Installation, wanted: Wanted) -> list[Backup]:
         query = query.where(Backup.id < wanted.before)
     with installation.database.reading() as session:
         return list(session.scalars(query))
+
+
+def deliveries(installation: Installation, wanted: Wanted) -> list[Delivery]:
+    """Messages, newest first; one more than `limit` when there is more."""
+    query = select(Delivery).order_by(Delivery.id.desc()).limit(wanted.limit + 1)
+    if wanted.config_id is not None:
+        query = query.where(Delivery.config_id == wanted.config_id)
+    if wanted.before is not None:
+        query = query.where(Delivery.id < wanted.before)
+    with installation.database.reading() as session:
+        return list(session.scalars(query))
+
+
+def schedules(installation: Installation) -> dict[str, Schedule]:
+    """The schedules that are on record, by configuration."""
+    with installation.database.reading() as session:
+        return {row.config_id: row for row in session.scalars(select(Schedule))}

@@ -6,6 +6,7 @@ It appears whole or not at all, and is never replaced once a repository was made
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,13 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine import crypto
 from engine import keyring as keys
-from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, WrongKey
+from engine.errors import Corrupt, EngineError, NotARepository, WrongKey
 from engine.keyring import Keyring, Slot
 from engine.repository import layout
 from engine.repository import repository as repositories
-from engine.repository.repository import Repository
 from engine.storage.base import Storage
 from webapp import errors
 from webapp.errors import Fault, KeyMissing, SettingsInvalid
@@ -77,6 +76,25 @@ def is_there(settings: Settings) -> bool:
     return any(slot.kind == keys.SERVICE for slot in readable(local_slots(settings)))
 
 
+def require_present_key(settings: Settings, key: bytes) -> None:
+    """Raises WrongKey while a change of keys waits for another key than this one: what were sealed with it alone would
+    be lost when the change ends."""
+    if not retired(settings):
+        return
+    slots = [slot for slot in readable(current_slots(settings)) if slot.kind == keys.SERVICE]
+    if slots and not any(keys.open_slot(slot, key) for slot in slots):
+        raise outdated_key(settings)
+
+
+def outdated_key(settings: Settings) -> WrongKey:
+    """While a change of keys waits for the new key to be set."""
+    return WrongKey(
+        f"The keys were changed already, and the key in {key_source(settings)} is still the old one.",
+        hint="Set the new key. If it is lost, `backup-cli destination attach NAME … --recovery-code -` takes the code "
+        "that the change told.",
+    )
+
+
 def unlock(settings: Settings, slots: Iterable[Slot], *, tell: Tell) -> Keyring:
     """The keyring in the service slot. Raises WrongKey, KeyMissing, SettingsInvalid (a damaged key file)."""
     secret = encryption_key(settings, may_generate=False, tell=tell)
@@ -104,52 +122,21 @@ def drop_retired(settings: Settings, slots: set[str]) -> None:
         _note(settings, _RETIRED, {"slots": sorted(retired(settings) - slots)})
 
 
-def place(settings: Settings, repository: Repository, *, always: bool = False) -> None:
-    """Puts the current slots at a destination before anything is sealed there with the keys that they hold. Unless
-    `always`, nothing is asked of a destination that was seen to have them.
-
-    A slot there that our key opens and that holds newer keys, made by another home of this installation, is taken over.
-    Raises StorageError, Corrupt when a slot did not arrive."""
-    wanted = current_slots(settings)
-    mark = crypto.sha256("".join(sorted(wanted)).encode()).hex()
-    is_known = _notes(settings, _PLACED).get(repository.id.hex()) == mark
-    if is_known and not always:
-        return
-    present = {item.name for item in repository.storage.list(layout.KEYS)}
-    for name, data in wanted.items():
-        if name not in present:
-            with suppress(AlreadyExists):
-                repository.storage.put(name, data)
-        elif is_known or repository.storage.get(name) == data:
-            continue
-        else:
-            repository.storage.put(name, data, create=False)  # damaged there
-        if repository.storage.get(name) != data:
-            raise Corrupt(f"{name} did not arrive at {repository.describe()} as it was sent.", name=name)
-    _absorb(settings, repository, present - local_slots(settings).keys())
-    if not is_known:
-        with _faults_of(settings):
-            _note(settings, _PLACED, _notes(settings, _PLACED) | {repository.id.hex(): mark})
+def placed(settings: Settings, repository_id: str) -> set[str] | None:
+    """The slots that were seen at a destination at the last look; None before the first."""
+    names = _notes(settings, _PLACED).get(repository_id)
+    return set(names) if isinstance(names, list) else None
 
 
-def _absorb(settings: Settings, repository: Repository, names: Iterable[str]) -> None:
-    """Newer keys from slots that this home does not have."""
-    for name in sorted(names):
-        ours = repository.keyring
-        try:
-            data = repository.storage.get(name)
-            secret = encryption_key(settings, may_generate=False, tell=lambda message: None)
-            theirs = keys.unlock([keys.read_slot(name, data)], keys.SERVICE, secret, vault=ours.vault)
-        except (Corrupt, WrongKey, NotFound, NotARepository, KeyMissing):
-            continue  # another secret's
-        if theirs.epoch > ours.epoch and ours.epochs.items() <= theirs.epochs.items():
-            with _faults_of(settings):
-                _fill(settings, {name: data})
-            repository.keyring = theirs
+def note_placed(settings: Settings, repository_id: str, names: Iterable[str]) -> None:
+    """Keeps what `placed` answers."""
+    with _faults_of(settings):
+        _note(settings, _PLACED, _notes(settings, _PLACED) | {repository_id: sorted(names)})
 
 
 def confirm_code(settings: Settings, code: str) -> None:
-    """Notes that the recovery code was typed back. Raises WrongKey when it is not the present one."""
+    """Notes that the recovery code was typed back. Raises WrongKey when it is not the present one, or one that does not
+    open everything since two homes changed the keys at once."""
     slots = [slot for slot in readable(current_slots(settings)) if slot.kind == keys.RECOVERY_CODE]
     secret = keys.read_recovery_code(code)
     fitting = [slot for slot in slots if keys.open_slot(slot, secret) is not None]
@@ -158,14 +145,30 @@ def confirm_code(settings: Settings, code: str) -> None:
             "This recovery code is not the present one of this installation.",
             hint="Is it from an older kit? `backup-cli key kit` makes a new one.",
         )
+    whole = [slot for slot in fitting if slot.epochs >= _all_epochs(settings)]
+    if not whole:
+        raise WrongKey(
+            "This recovery code opens a part of the backups only: two installations changed the keys at the same time.",
+            hint="`backup-cli key kit` makes a code that opens everything.",
+        )
     with _faults_of(settings):
-        _note(settings, _CONFIRMED, {"slots": [slot.slot.hex() for slot in fitting]})
+        _note(settings, _CONFIRMED, {"slots": [slot.slot.hex() for slot in whole]})
 
 
 def is_code_confirmed(settings: Settings) -> bool:
-    """Whether the present recovery code was typed back once."""
-    present = {slot.slot.hex() for slot in readable(current_slots(settings)) if slot.kind == keys.RECOVERY_CODE}
+    """Whether the present recovery code was typed back once, and opens everything."""
+    needed = _all_epochs(settings)
+    present = {
+        slot.slot.hex()
+        for slot in readable(current_slots(settings))
+        if slot.kind == keys.RECOVERY_CODE and slot.epochs >= needed
+    }
     return bool(present & set(_notes(settings, _CONFIRMED).get("slots", ())))
+
+
+def _all_epochs(settings: Settings) -> frozenset[int]:
+    slots = [slot for slot in readable(current_slots(settings)) if slot.kind == keys.SERVICE]
+    return frozenset[int]().union(*(slot.epochs for slot in slots))
 
 
 def key_source(settings: Settings) -> str:
@@ -237,14 +240,19 @@ def take_over_with_code(settings: Settings, storage: Storage, code: str, tell: T
         repositories.open_repository(storage, keyring, expected=None)
         key = encryption_key(settings, may_generate=True, tell=tell)
         own = {slot_name(slot): found[slot_name(slot)] for slot in slots}
+        with suppress(WrongKey, NotARepository):
+            keyring = keyring.joined(keys.unlock(slots, keys.SERVICE, key))
         opened = [keys.open_slot(slot, key) for slot in slots if slot.kind == keys.SERVICE]
-        if not any(each is not None and each.epoch >= keyring.epoch for each in opened):
+        if not any(each is not None and each.epochs == keyring.epochs for each in opened):
             name, data = keys.wrap(keyring, keys.SERVICE, key)
             own[name] = data
             tell(f"From now on the key of this installation ({key_source(settings)}) opens the backups, too.")
         with _faults_of(settings):
             _fill(settings, own)
-    confirm_code(settings, code)
+    try:
+        confirm_code(settings, code)
+    except WrongKey as error:
+        tell(f"Warning: {error}")
     return keyring
 
 
@@ -284,6 +292,9 @@ def _fill(settings: Settings, slots: dict[str, bytes]) -> None:
     for name, data in slots.items():
         publish(folder / name.removeprefix(layout.KEYS), data, replace=True)
     sync_folder(settings.home)
+    stored = local_slots(settings)
+    if any(stored.get(name) != data for name, data in slots.items()):  # before older ones go
+        raise OSError(errno.EIO, "what was written is not there", str(folder))
 
 
 def code_rows(code: str) -> list[str]:

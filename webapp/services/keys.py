@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import reduce
 
 from engine import keyring as keys
 from engine.errors import EngineError, NotARepository, NotFound, WrongKey
@@ -16,7 +17,7 @@ from webapp.errors import Invalid, ServiceError
 from webapp.installation import Installation
 from webapp.keyfile import encryption_key, replace_key_file
 from webapp.models import Destination
-from webapp.services import keyrings, repositories, sealed
+from webapp.services import keyring_copies, keyrings, repositories, sealed
 from webapp.services.keyrings import Tell
 
 HOME = "home"
@@ -35,7 +36,7 @@ class SlotCopies:
 
 @dataclass(frozen=True)
 class Change:
-    """What a change of keys came to: the newest epoch, and why old slots are still there, by the name of the
+    """What a change of keys came to: how many epochs there are, and why old slots are still there, by the name of the
     destination or `BACKUP_ENCRYPTION_KEY`."""
 
     epoch: int
@@ -71,7 +72,8 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
     it; `kept_code` is the present one, to be kept. With `new_key` that key opens the backups from now on.
 
     Killed anywhere, the old or the new key works everywhere, and a second call finishes. Raises NotFound when there is
-    no keyring yet, WrongKey (also for a key that an unfinished change replaced), KeyMissing, Invalid."""
+    no keyring yet, WrongKey (also for a key that an unfinished change replaced, and where another home has keys that
+    this one lacks), KeyMissing, Invalid."""
     settings = installation.settings
     _require_keyring(installation)
     key = encryption_key(settings, may_generate=False, tell=tell)
@@ -79,7 +81,7 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
         raise Invalid("The new key is the present one.", hint="`backup-cli key generate` prints a new one.")
     if kept_code is not None:
         keyrings.confirm_code(settings, kept_code)
-    _close(_reach_all(installation, _unlock(installation, tell))[0])  # what other homes changed is known now
+    _look_around(installation, new_key, tell)
     if new_key is not None:
         sealed.reseal_all(installation, [key, new_key])
     with keyrings.locked(settings):
@@ -98,7 +100,9 @@ def rotate(installation: Installation, *, new_key: bytes | None, kept_code: str 
             keyrings.confirm_code(settings, kept_code)
         if new_key is not None and settings.encryption_key is None:
             replace_key_file(settings, new_key)
-    return Change(keyring.epoch, settle(installation))
+    if new_key is not None:
+        sealed.reseal_all(installation, [key, new_key])  # what another process sealed with the old key meanwhile
+    return Change(len(keyring.epochs), settle(installation))
 
 
 def replace_code(installation: Installation, *, tell: Tell) -> str:
@@ -110,7 +114,7 @@ def replace_code(installation: Installation, *, tell: Tell) -> str:
     settings = installation.settings
     _require_keyring(installation)
     code = keys.new_recovery_code()
-    elsewhere = {f"keys/{each.slot}" for each in slots(installation)[0] if each.kind == keys.RECOVERY_CODE}
+    elsewhere = _look_around(installation, None, tell)
     with keyrings.locked(settings):
         keyring = _newest(installation, None, tell)
         ours = keyrings.readable(keyrings.local_slots(settings))
@@ -160,7 +164,7 @@ def _reach_all(installation: Installation, keyring: Keyring) -> tuple[list[tuple
         try:
             repository = repositories.open_repository(installation, destination, keyring)
             try:
-                keyrings.place(installation.settings, repository, always=True)
+                keyring_copies.place(installation.settings, repository, always=True)
             except BaseException:
                 repository.storage.close()
                 raise
@@ -168,6 +172,23 @@ def _reach_all(installation: Installation, keyring: Keyring) -> tuple[list[tuple
         except (EngineError, ServiceError) as error:
             waiting[destination.name] = str(error)
     return reached, waiting
+
+
+def _look_around(installation: Installation, new_key: bytes | None, tell: Tell) -> set[str]:
+    """Takes over what other homes changed. The slots of recovery codes that lie at destinations alone. Raises WrongKey
+    when keys are in use that this home lacks: nobody but their own slots has them."""
+    codes: set[str] = set()
+    reached, _ = _reach_all(installation, _newest(installation, new_key, tell))
+    try:
+        for _, repository in reached:
+            repository.keyring = _newest(installation, new_key, tell)  # with what was found at the others
+            keyring_copies.require_own(installation.settings, repository)
+            found = keyring_copies.foreign(installation.settings, repository)
+            known = repository.keyring.epochs.keys()
+            codes |= {name for name, slot in found.items() if slot.kind == keys.RECOVERY_CODE and slot.epochs <= known}
+    finally:
+        _close(reached)
+    return codes
 
 
 def _close(reached: list[tuple[str, Repository]]) -> None:
@@ -208,13 +229,11 @@ def _newest(installation: Installation, new_key: bytes | None, tell: Tell) -> Ke
     _unlock(installation, tell)  # a key that never was one of ours is told as such
     slots = keyrings.readable(keyrings.current_slots(installation.settings))
     present = encryption_key(installation.settings, may_generate=False, tell=tell)
+    opened = []
     for secret in (present, new_key):
         if secret is not None:
             with suppress(WrongKey, NotARepository):
-                return keys.unlock(slots, keys.SERVICE, secret)
-    source = keyrings.key_source(installation.settings)
-    raise WrongKey(
-        f"The keys were changed already, and the key in {source} is still the old one.",
-        hint="Set the new key. If it is lost, `backup-cli destination attach NAME … --recovery-code -` takes the code "
-        "that the change told.",
-    )
+                opened.append(keys.unlock(slots, keys.SERVICE, secret))
+    if not opened:
+        raise keyrings.outdated_key(installation.settings)
+    return reduce(Keyring.joined, opened)

@@ -62,6 +62,10 @@ def compose(installation: Installation, news: News) -> Message:
         return _full(news)
     if news.kind == recipients.SILENCED:
         return _silenced(news)
+    if news.kind == recipients.DIGEST:
+        from webapp.services import digest
+
+        return digest.message(installation, news.event)
     name = _name(news)
     kind = news.kind.rpartition("-")[2]
     tone, end = _ENDS[kind]
@@ -168,12 +172,14 @@ def _link(installation: Installation, news: News) -> str:
 
 def _full(news: News) -> Message:
     name, free = str(news.event.details["destination"]), int(news.event.details["freeBytes"])
+    days = news.event.details.get("days")
+    pace = "" if days is None else f" At the pace of the last thirty days that is enough for {days:.0f} days."
     return Message(
         tone=WARNING,
         subject=f"Warning: {name} is nearly full",
         headline=f"The destination {name} is nearly full",
         facts=(("Free there", size(free)),),
-        reason=f"Only {size(free)} are free at {name}. A backup that finds no room fails.",
+        reason=f"Only {size(free)} are free at {name}.{pace} A backup that finds no room fails.",
         advice=_ADVICE[recipients.FULL],
     )
 

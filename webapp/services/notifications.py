@@ -111,7 +111,7 @@ def _is_due(session: Session, installation: Installation, news: News, recipient:
     """Whether this recipient is told: not when silenced, and not when the same was told a moment ago."""
     if session.get(SilencedRecipient, recipient.key) is not None:
         return False
-    if recipient.is_ping or news.kind == recipients.RECOVERED or news.kind.endswith(recipients.SUCCEEDED):
+    if recipient.is_ping or news.kind in recipients.PACED or news.kind.endswith(recipients.SUCCEEDED):
         return True
     query = select(Delivery).where(
         Delivery.config_id.is_not_distinct_from(news.event.config_id),
@@ -121,7 +121,7 @@ def _is_due(session: Session, installation: Installation, news: News, recipient:
     told = session.scalars(query.order_by(Delivery.id.desc()).limit(1)).first()
     if told is None or told.created_at + installation.settings.notify.remind <= installation.clock():
         return True
-    if news.kind in (recipients.FULL, recipients.SILENCED):
+    if news.kind == recipients.SILENCED:
         return session.get_one(Event, told.event_id).details != news.event.details
     over = select(func.count(Event.id)).where(
         Event.config_id == news.event.config_id, Event.id > told.event_id, Event.kind == recipients.SUCCEEDED

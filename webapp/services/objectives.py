@@ -1,20 +1,21 @@
-"""What was promised and what was attained: the longest time without a new restore point, the slowest restore, why
-backups failed, and for how long a destination has room."""
+"""What was promised and what was attained: the longest time without a new restore point, and the slowest restore; and
+for how long a destination has room."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from webapp.installation import Installation
-from webapp.models import Backup, BackupCopy, Configuration, Run
-from webapp.models.backup import MISSED
-from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
-from webapp.services.restore_points import total_of
+from webapp.models import Configuration, Run
+from webapp.models.run import SUCCEEDED, WARNING
+from webapp.services.sql_times import epoch
 
+CREATE, RESTORE = "create", "restore"
 _GOOD = (SUCCEEDED, WARNING)
 
 
@@ -30,55 +31,59 @@ class Attained:
     rto_seconds: float | None
 
 
-def attained(installation: Installation, since: datetime, *, config_id: str | None = None) -> list[Attained]:
-    """Every configuration that is not deleted, by id. Three queries."""
-    configurations = select(Configuration).where(Configuration.deleted_at.is_(None)).order_by(Configuration.id)
-    times = select(Run.config_id, Run.kind, Run.started_at, Run.finished_at).where(
-        Run.kind.in_(("create", "restore")), Run.created_at >= since, Run.state.in_(_GOOD)
-    )
-    if config_id is not None:
-        configurations = configurations.where(Configuration.id == config_id)
-        times = times.where(Run.config_id == config_id)
-    with installation.database.reading() as session:
-        wanted = list(session.scalars(configurations))
-        ended = session.execute(times).all()
-    ends: dict[str | None, list[datetime]] = {}
-    slowest: dict[str | None, float] = {}
-    for name, kind, start, end in ended:
-        if start is None or end is None:
-            continue
-        if kind == "create":
-            ends.setdefault(name, []).append(end)
-        else:
-            slowest[name] = max(slowest.get(name, 0.0), (end - start).total_seconds())
-    now = installation.clock()
-    return [_attained(each, ends.get(each.id, []), slowest.get(each.id), now) for each in wanted]
+@dataclass(frozen=True)
+class Good:
+    """A backup or restore that ended well: seconds since 1970."""
+
+    config_id: str | None
+    kind: str
+    start: float
+    end: float
 
 
-def failures(installation: Installation, since: datetime, *, config_id: str | None = None) -> dict[str, int]:
-    """Why backups of the period failed: cause → number of runs, the most frequent first."""
-    count = func.count(Run.id)
-    query = select(func.coalesce(Run.cause, "unknown"), count).where(
-        Run.kind == "create", Run.created_at >= since, Run.state.in_((FAILED, INTERRUPTED))
+def good_ends(installation: Installation, since: datetime, *, config_id: str | None = None) -> list[Good]:
+    """The backups and restores of the period that ended well, in the order of their ends. One query."""
+    query = select(Run.config_id, Run.kind, epoch(Run.started_at), epoch(Run.finished_at)).where(
+        Run.kind.in_((CREATE, RESTORE)), Run.created_at >= since, Run.state.in_(_GOOD), Run.started_at.is_not(None)
     )
     if config_id is not None:
         query = query.where(Run.config_id == config_id)
     with installation.database.reading() as session:
-        rows = session.execute(query.group_by(Run.cause).order_by(count.desc(), Run.cause)).all()
-    return dict(rows)
+        return sorted((Good(*row) for row in session.execute(query)), key=lambda each: each.end)
 
 
-def stored_per_day(installation: Installation, since: datetime) -> dict[int, float]:
-    """Bytes that the backups of the period added each day, by the row of the destination."""
-    query = (
-        select(BackupCopy.destination_id, func.sum(total_of("bytesStored")))
-        .join(Backup, Backup.id == BackupCopy.backup_id)
-        .where(Backup.finished_at >= since, BackupCopy.state != MISSED)
-        .group_by(BackupCopy.destination_id)
-    )
-    days = max((installation.clock() - since) / timedelta(days=1), 1.0)
+def attained(installation: Installation, ends: Sequence[Good], *, config_id: str | None = None) -> list[Attained]:
+    """Every configuration that is not deleted, by id, from what `good_ends` found. One query."""
+    query = select(Configuration).where(Configuration.deleted_at.is_(None)).order_by(Configuration.id)
+    if config_id is not None:
+        query = query.where(Configuration.id == config_id)
     with installation.database.reading() as session:
-        return {number: float(total or 0) / days for number, total in session.execute(query)}
+        wanted = list(session.scalars(query))
+    newest: dict[str | None, float] = {}
+    gaps: dict[str | None, float] = {}
+    slowest: dict[str | None, float] = {}
+    for each in ends:
+        if each.kind == RESTORE:
+            slowest[each.config_id] = max(slowest.get(each.config_id, 0.0), _seconds(each.end - each.start))
+            continue
+        before = newest.get(each.config_id)
+        if before is not None:
+            gaps[each.config_id] = max(gaps.get(each.config_id, 0.0), _seconds(each.end - before))
+        newest[each.config_id] = each.end
+    now = installation.clock().timestamp()
+    for name, last in newest.items():
+        gaps[name] = max(gaps.get(name, 0.0), _seconds(now - last))
+    return [_attained(each, gaps.get(each.id), slowest.get(each.id)) for each in wanted]
+
+
+def durations(ends: Sequence[Good], percents: Sequence[int]) -> list[float | None]:
+    """For each of `percents` the smallest number of seconds that so many backups did not exceed; None for none."""
+    took = sorted(_seconds(each.end - each.start) for each in ends if each.kind == CREATE)
+    return [took[max(0, math.ceil(len(took) * percent / 100) - 1)] if took else None for percent in percents]
+
+
+def _seconds(difference: float) -> float:
+    return round(difference, 3)
 
 
 def days_until_full(free_bytes: int | None, per_day: float) -> float | None:
@@ -86,13 +91,12 @@ def days_until_full(free_bytes: int | None, per_day: float) -> float | None:
     return None if free_bytes is None or per_day <= 0 else free_bytes / per_day
 
 
-def _attained(configuration: Configuration, ends: list[datetime], slowest: float | None, now: datetime) -> Attained:
+def _attained(configuration: Configuration, longest: float | None, slowest: float | None) -> Attained:
     promised = configuration.document.get("objectives") or {}
-    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise([*sorted(ends), now])]
     return Attained(
         config_id=configuration.id,
         rpo_objective=promised.get("rpoMinutes"),
-        rpo_seconds=max(gaps, default=None),
+        rpo_seconds=longest,
         rto_objective=promised.get("rtoMinutes"),
         rto_seconds=slowest,
     )

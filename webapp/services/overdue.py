@@ -1,4 +1,4 @@
-"""Backups that should be there and are not: told once when the objective passes, and again only after it was met."""
+"""Backups that should be there and are not: told when the objective passes, and again at each reminder interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRACE = timedelta(minutes=15)
 
 
 def look(installation: Installation) -> list[str]:
-    """The configurations that are overdue since now; an event was written for each."""
+    """The configurations that are overdue since now, or still and told again; an event was written for each."""
     now = installation.clock()
     newest = (
         select(Backup.config_id, func.max(Backup.finished_at).label("at"))
@@ -36,7 +36,13 @@ def look(installation: Installation) -> list[str]:
     for configuration, schedule, at in rows:
         deadline = due_by(configuration, schedule, at)
         is_late = deadline is not None and deadline < now
-        if is_late != (schedule.missed_at is not None) and _note(installation, configuration, at, is_late=is_late):
+        if is_late and schedule.missed_at is not None:
+            is_new = _remind(installation, configuration, at)
+        else:
+            is_new = is_late != (schedule.missed_at is not None) and _note(
+                installation, configuration, at, is_late=is_late
+            )
+        if is_new:
             found.append(configuration.id)
     return found
 
@@ -62,6 +68,25 @@ def _note(installation: Installation, configuration: Configuration, newest: date
             return False
         row.missed_at = now if is_late else None
         if is_late:
-            details = {"newestAt": None if newest is None else newest.isoformat()}
-            session.add(Event(kind=MISSED, config_id=configuration.id, at=now, details=details))
+            session.add(_event(configuration, newest, now))
     return is_late
+
+
+def _remind(installation: Installation, configuration: Configuration, newest: datetime | None) -> bool:
+    """Whether this call was the one that told it again, when the reminder interval is over and nothing has changed."""
+    now, remind = installation.clock(), installation.settings.notify.remind
+    if not remind:
+        return False  # there it means: each trouble is told, and this one was
+    last = select(func.max(Event.at)).where(Event.config_id == configuration.id, Event.kind == MISSED)
+    with installation.database.transaction() as session:
+        session.get(Schedule, configuration.id, with_for_update=True)  # another tick waits here, and then finds it told
+        told = session.scalar(last)
+        if told is not None and told + remind > now:
+            return False
+        session.add(_event(configuration, newest, now))
+    return True
+
+
+def _event(configuration: Configuration, newest: datetime | None, now: datetime) -> Event:
+    details = {"newestAt": None if newest is None else newest.isoformat()}
+    return Event(kind=MISSED, config_id=configuration.id, at=now, details=details)

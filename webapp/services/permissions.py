@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from webapp.models.account import ADMIN, MANAGER, ROLES, SUPER_ADMIN
+from webapp.roles import ADMIN, MANAGER, ROLES, SUPER_ADMIN
 
 READ, RUN = "read", "run"
 SCOPES = (READ, RUN, ADMIN, SUPER_ADMIN)

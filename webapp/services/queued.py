@@ -116,6 +116,14 @@ def _cleanup(installation: Installation, run: Run, cwd: Path, signs: Signs, tell
     return cleanup.apply(installation, plan, confirmed=confirmed, progress=signs, tell=tell)
 
 
+def _sync(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: Tell) -> Finished:
+    from webapp.services import healing
+
+    asked = run.arguments
+    order = healing.Order(run.identity, asked.get("target"), repair=asked.get("repair", False), run_id=run.id)
+    return healing.sync_destinations(installation, order, progress=signs, tell=tell)
+
+
 def _unknown(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: Tell) -> Finished:
     raise Invalid(f"Runs of the kind {run.kind} cannot be queued.")
 
@@ -125,4 +133,4 @@ class _Kinds(dict[str, Carry]):
         return _unknown
 
 
-_KINDS = _Kinds(create=_create, restore=_restore, verify=_verify, cleanup=_cleanup)
+_KINDS = _Kinds(create=_create, restore=_restore, verify=_verify, cleanup=_cleanup, sync=_sync)

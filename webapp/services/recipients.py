@@ -19,6 +19,9 @@ from webapp.services import configurations
 # What a run may be told as. A run of another kind than `create` has that kind in front, such as verify-failed.
 SUCCEEDED, RECOVERED, WARNING, FAILED = "succeeded", "recovered", "warning", "failed"
 DESTINATION, TAMPERING, MISSED, FULL, SILENCED = "destination", "tampering", "missed", "storage-full", "silenced"
+DIGEST = "digest"
+# Whoever finds these waits for the reminder interval, or they come once by their nature.
+PACED = (RECOVERED, MISSED, FULL, DIGEST)
 PING = "pingUrl"
 
 
@@ -36,6 +39,9 @@ class Recipient:
 
 def of(installation: Installation, configuration: Configuration | None, kind: str) -> list[Recipient]:
     """Who is told of this kind of news of a configuration (None: of the installation), each once."""
+    environment = installation.settings.environment
+    if kind == DIGEST:
+        return [_recipient(text, environment) for text in installation.settings.notify.digest_to]
     told = _document(installation, configuration).get("notifications") or {}
     is_good = kind.endswith(SUCCEEDED)
     typed: list[str] = []
@@ -43,7 +49,6 @@ def of(installation: Installation, configuration: Configuration | None, kind: st
         typed += told.get("onSuccess", [])
     if not is_good:
         typed += [*told.get("onFailure", []), *installation.settings.notify.everybody]
-    environment = installation.settings.environment
     return list({each.key: each for each in (_recipient(text, environment) for text in typed)}.values())
 
 

@@ -33,7 +33,7 @@ from webapp.installation import Installation
 from webapp.models import Backup, Destination
 from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT
 from webapp.schema import kinds, placeholders
-from webapp.services import keyrings, records, secrets, trash, witness
+from webapp.services import keyring_copies, keyrings, records, secrets, trash, witness
 from webapp.services.keyrings import Tell
 from webapp.version import PROGRAM
 
@@ -153,7 +153,7 @@ def _open(
         expected = bytes.fromhex(destination.repository_id)
         repository = engine.open_repository(storage, keyring, expected=expected, suite=suite)
         with suppress(StorageError):  # a place that may only be read is good enough for reading
-            keyrings.place(installation.settings, repository)
+            keyring_copies.place(installation.settings, repository)
         return repository
     if is_repository(storage):
         repository = engine.open_repository(storage, keyring, expected=None, suite=suite)
@@ -171,7 +171,7 @@ def _open(
             # Another first backup to this place was faster.
             repository = engine.open_repository(storage, keyring, expected=None, suite=suite)
     _remember(installation, destination, repository)
-    keyrings.place(installation.settings, repository)
+    keyring_copies.place(installation.settings, repository)
     return repository
 
 

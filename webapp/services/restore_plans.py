@@ -216,7 +216,7 @@ def _folder_part(
         return FolderPart(target, (), names, files, size, databases)
     files = size = 0
     for path in only:
-        count, total = _measure(reader, manifest, path)
+        count, total = measure(reader, manifest, path)
         files, size = files + count, size + total
     return FolderPart(target, only, tuple(os.fsdecode(path) for path in only), files, size, databases)
 
@@ -229,7 +229,7 @@ def _expand(paths: Sequence[bytes], roots: Sequence[FilesRoot]) -> Iterator[byte
         yield from below or [path]
 
 
-def _measure(reader: BlobReader, manifest: Manifest, path: bytes) -> tuple[int, int]:
+def measure(reader: BlobReader, manifest: Manifest, path: bytes) -> tuple[int, int]:
     """Files and bytes at and below a path. Raises NotFound."""
     try:
         node = find(reader, manifest, path)
@@ -273,7 +273,7 @@ def _database_parts(
     parts = []
     for root in chosen:
         selection = _selection(reader, root, wanted.get(root.name, ()))
-        server = typed.server or _source_server(installation, backup, manifest, root, cwd)
+        server = typed.server or source_server(installation, backup, manifest, root, cwd)
         if typed.server is None or not server.database:
             server = server.with_database(_free_name(server, root.name, backup.public_id[_SHORT]))
         parts.append(DatabasePart(root, server, selection))
@@ -321,10 +321,10 @@ def _selection(reader: BlobReader, root: StreamRoot, tables: Sequence[str]) -> S
         raise NotFound(error.message, hint=error.hint) from None
 
 
-def _source_server(
+def source_server(
     installation: Installation, backup: Backup, manifest: Manifest, root: StreamRoot, cwd: Path
 ) -> Connection:
-    """Where the dump came from, as the configuration says today."""
+    """Where the dump came from, as the configuration says today. Raises Invalid."""
     hint = "Say where it shall go: --to postgresql://host/name"
     with installation.database.reading() as session:
         configuration = session.get(Configuration, backup.config_id)

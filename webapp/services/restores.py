@@ -27,11 +27,13 @@ from webapp.services import repositories, restore_plans, runs, staging, work
 from webapp.services.backups import SPOOL
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
+from webapp.services.replaceable import DatabasePlace, FolderPlace, Place
 from webapp.services.restore_plans import DatabasePart, FolderPart, Plan, Typed
 from webapp.services.runs import NewRun
 from webapp.services.work import Ended, Finished
 
 if TYPE_CHECKING:
+    from engine.postgres.connection import Connection
     from engine.targets.postgres import PostgresTarget
 
 _NAMED = 5
@@ -71,8 +73,11 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
     """Carries a restore out; how it ended, with its error, is in the answer. A folder takes its name when all is in it,
     a database that fails is dropped again.
 
-    Raises what stops it before it becomes a run: NotFound, Invalid.
+    A queued run that carries out a plan, or an undo, is handed on to services/replacing.py. Raises what stops it before
+    it becomes a run: NotFound, Invalid.
     """
+    if order.run_id is not None and (handed := _handed_on(installation, order, cwd, progress, tell)):
+        return handed
     typed = _typed(installation, order, cwd)
     backup = repositories.find_backup(installation, order.backup)
     new = NewRun(
@@ -91,13 +96,54 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
             made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
             if made.folder is not None and not order.practice:
                 _refuse_own_places(installation, made.folder.target)
-            _probe(installation, made, scratch, order.jobs)
-            _sweep(installation, made, scratch, tell)
             for part in made.left_out:
                 tell(f"Left out, since no --to is for it: {part}")
-            return _Restore(installation, order, made, reader, manifest, run, watch, scratch, tell).carry_out()
+            return fill(installation, order, made, reader, manifest, run, watch, scratch, tell)
 
     return work.carry_out(installation, new, progress, carry_out)
+
+
+def fill(
+    installation: Installation,
+    order: Order,
+    made: Plan,
+    reader: FailoverReader,
+    manifest: Manifest,
+    run: Run,
+    watch: Heartbeat,
+    scratch: Path,
+    tell: Tell,
+) -> Ended:
+    """Restores what the plan says to places that are new, inside of a run. Raises EngineError."""
+    _probe(installation, made, scratch, order.jobs)
+    for each in made.databases:
+        _sweep(installation, each.connection, scratch, tell)
+    return _Restore(installation, order, made, reader, manifest, run, watch, scratch, tell).carry_out()
+
+
+def sweep_beside(installation: Installation, place: Place, *, tell: Tell) -> None:
+    """Removes what restores left beside a target whose process was killed. Raises EngineError."""
+    if isinstance(place, DatabasePlace):
+        _sweep(installation, place.connection, installation.settings.home, tell)
+    elif isinstance(place, FolderPlace):
+        staging.sweep(installation, place.path.parent)
+
+
+def _handed_on(installation: Installation, order: Order, cwd: Path, progress: Progress, tell: Tell) -> Finished | None:
+    from webapp.services import replace_plans, replacing
+
+    assert order.run_id is not None
+    asked = runs.fetch(installation, order.run_id).arguments
+    if "undo" in asked:
+        return replacing.undo(
+            installation, order.identity, asked["undo"], progress=progress, tell=tell, run_id=order.run_id
+        )
+    if "planId" not in asked:
+        return None
+    plan = replace_plans.find(installation, asked["planId"])
+    return replacing.execute(
+        installation, order.identity, plan, cwd=cwd, progress=progress, tell=tell, run_id=order.run_id
+    )
 
 
 class _Restore:
@@ -147,7 +193,9 @@ class _Restore:
         return Ended(state, self._document(), self._plan.backup.public_id, error)
 
     def _restore_database(self, part: DatabasePart) -> None:
-        target = _target(self._installation, part, self._scratch, progress=self._watch, label=self._run.public_id)
+        target = _target(
+            self._installation, part.connection, self._scratch, progress=self._watch, label=self._run.public_id
+        )
         self._watch.phase(f"database {part.root.name}", expected=part.bytes)
         with closing(self._chunks(part)) as chunks:
             target.receive(part.root.facts, chunks, tables=part.selection, jobs=self._order.jobs, size=part.root.size)
@@ -288,7 +336,7 @@ def _typed(installation: Installation, order: Order, cwd: Path) -> Typed:
 
 def _target(
     installation: Installation,
-    part: DatabasePart,
+    connection: Connection,
     scratch: Path,
     *,
     progress: Progress | None = None,
@@ -297,7 +345,7 @@ def _target(
     from engine.targets.postgres import PostgresTarget
 
     return PostgresTarget(
-        part.connection,
+        connection,
         scratch=scratch,
         path=installation.settings.environment.get("PATH", ""),
         pg_bin=installation.settings.pg_bin,
@@ -306,17 +354,16 @@ def _target(
     )
 
 
-def _sweep(installation: Installation, made: Plan, scratch: Path, tell: Tell) -> None:
-    """Drops what restores left at the servers whose process was killed."""
+def _sweep(installation: Installation, connection: Connection, scratch: Path, tell: Tell) -> None:
+    """Drops what restores left at the server whose process was killed."""
 
     def is_dead(label: str) -> bool:
         with suppress(NotFound, Conflict):
             return not runs.find(installation, label).is_active
         return False  # of another installation, which may be at work
 
-    for part in made.databases:
-        for outcome in _target(installation, part, scratch).sweep(is_dead):
-            tell(f"Left behind by a restore that was killed. {outcome}")
+    for outcome in _target(installation, connection, scratch).sweep(is_dead):
+        tell(f"Left behind by a restore that was killed. {outcome}")
 
 
 def _refuse_own_places(installation: Installation, target: Path) -> None:
@@ -341,7 +388,7 @@ def _probe(installation: Installation, made: Plan, scratch: Path, jobs: int) -> 
     if made.folder is not None:
         DirectoryTarget(made.folder.target, Silent()).probe(made.folder.needed_bytes)
     for part in made.databases:
-        target = _target(installation, part, scratch)
+        target = _target(installation, part.connection, scratch)
         warnings += target.probe(part.root.facts, tables=part.selection, jobs=jobs, size=part.root.size)
     return warnings
 

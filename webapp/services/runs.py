@@ -29,6 +29,8 @@ from webapp.models.run import (
     RunProblem,
 )
 from webapp.processes import is_gone
+from webapp.services import audit
+from webapp.services.access import SYSTEM, Actor
 from webapp.services.run_ends import tell
 
 KEPT_PROBLEMS = 1000
@@ -184,18 +186,15 @@ def interrupt_dead(installation: Installation) -> list[Run]:
         return [run for run in dead if _declare_dead(session, installation, run, silent_since=silent_since)]
 
 
-def request_cancel(installation: Installation, public_id: str) -> Run:
+def request_cancel(installation: Installation, public_id: str, *, actor: Actor | str = SYSTEM) -> Run:
     """Asks a run to stop; a queued one stops at once. Raises NotFound, and Conflict when it has ended."""
     run = find(installation, public_id)
+    asks = update(Run).where(Run.id == run.id, Run.state == RUNNING).values(cancel_requested=True)
     with installation.database.transaction() as session:
-        if _move(session, installation, run.id, CANCELLED, only_from=(QUEUED,)):
+        if _move(session, installation, run.id, CANCELLED, only_from=(QUEUED,)) or _update(session, asks):
+            audit.record(session, installation, actor, "run.cancel_asked", run.public_id)
             return run
-        asked = _update(
-            session, update(Run).where(Run.id == run.id, Run.state == RUNNING).values(cancel_requested=True)
-        )
-    if not asked:
-        raise Conflict(f"The run {run.public_id} has ended.")
-    return run
+    raise Conflict(f"The run {run.public_id} has ended.")
 
 
 def find(installation: Installation, text: str) -> Run:

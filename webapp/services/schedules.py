@@ -19,7 +19,8 @@ from webapp.installation import Installation
 from webapp.models import Configuration, Run, Schedule
 from webapp.models.run import ACTIVE
 from webapp.schema.times import plain_cron
-from webapp.services import configurations, runs
+from webapp.services import audit, configurations, runs
+from webapp.services.access import Actor
 from webapp.services.runs import NewRun
 
 SYSTEM = "system"
@@ -62,10 +63,14 @@ def newest_missed(expression: str, zone: str, first: datetime, now: datetime) ->
 
 def upcoming(installation: Installation, configuration: Configuration, count: int) -> list[datetime]:
     """When it will run next; none when it has no schedule, is paused or disabled."""
-    row = state(installation, configuration)
-    if row.next_at is None or row.expression is None:
+    return following(state(installation, configuration), installation.clock(), count)
+
+
+def following(row: Schedule | None, now: datetime, count: int) -> list[datetime]:
+    """As `upcoming`, from the row of a schedule."""
+    if row is None or row.next_at is None or row.expression is None:
         return []
-    return [row.next_at, *preview(row.expression, row.zone, max(row.next_at, installation.clock()), count - 1)][:count]
+    return [row.next_at, *preview(row.expression, row.zone, max(row.next_at, now), count - 1)][:count]
 
 
 def state(installation: Installation, configuration: Configuration) -> Schedule:
@@ -74,14 +79,14 @@ def state(installation: Installation, configuration: Configuration) -> Schedule:
         return _adjusted(session, installation, session.get_one(Configuration, configuration.id))
 
 
-def pause(installation: Installation, config_id: str) -> Schedule:
+def pause(installation: Installation, config_id: str, *, actor: Actor | str = SYSTEM) -> Schedule:
     """It does not run by itself until it is resumed. Raises NotFound, Invalid without a schedule."""
-    return _set_pause(installation, config_id, pause=True)
+    return _set_pause(installation, config_id, actor, pause=True)
 
 
-def resume(installation: Installation, config_id: str) -> Schedule:
+def resume(installation: Installation, config_id: str, *, actor: Actor | str = SYSTEM) -> Schedule:
     """It runs by itself again; what passed meanwhile is not caught up. Raises NotFound, Invalid."""
-    return _set_pause(installation, config_id, pause=False)
+    return _set_pause(installation, config_id, actor, pause=False)
 
 
 def refresh(installation: Installation) -> None:
@@ -193,7 +198,7 @@ def _adjusted(session: Session, installation: Installation, configuration: Confi
     return row
 
 
-def _set_pause(installation: Installation, config_id: str, *, pause: bool) -> Schedule:
+def _set_pause(installation: Installation, config_id: str, actor: Actor | str, *, pause: bool) -> Schedule:
     configuration = configurations.find(installation, config_id)
     if configuration.schedule is None:
         raise Invalid(
@@ -208,5 +213,5 @@ def _set_pause(installation: Installation, config_id: str, *, pause: bool) -> Sc
             row.paused_at = None
             if configuration.enabled and row.expression:
                 row.next_at = next(slots(row.expression, row.zone, now))
-        session.flush()
+        audit.record(session, installation, actor, f"schedule.{'paused' if pause else 'resumed'}", config_id)
         return row

@@ -21,13 +21,13 @@ STAGING = ".holdfast-restore-"
 def staged(installation: Installation, target: Path, run: Run) -> Iterator[Path]:
     """A folder beside the target that takes its name at the end of the block, or is removed when that raises: what
     stands under the target's name is never half. A target that is a mount point is filled directly."""
-    _sweep(installation, target.parent)
+    sweep(installation, target.parent)
     if target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK)):
         try:
             yield target
         except BaseException:
             for child in target.iterdir():
-                _remove(child)
+                remove(child)
             raise
         return
     staging = target.parent / f"{STAGING}{run.public_id}"
@@ -35,7 +35,7 @@ def staged(installation: Installation, target: Path, run: Run) -> Iterator[Path]
         yield staging
         _take_name(staging, target)
     except BaseException:
-        _remove(staging)
+        remove(staging)
         raise
 
 
@@ -46,16 +46,16 @@ def _take_name(staging: Path, target: Path) -> None:
         raise TargetError(f"{target} cannot be made: {error.strerror}.") from error
 
 
-def _sweep(installation: Installation, folder: Path) -> None:
+def sweep(installation: Installation, folder: Path) -> None:
     """Removes what restores left here whose process was killed."""
     with suppress(OSError):
         for leftover in folder.glob(f"{STAGING}run_*"):
             with suppress(NotFound):
                 if not runs.find(installation, leftover.name.removeprefix(STAGING)).is_active:
-                    _remove(leftover)
+                    remove(leftover)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """A tree with all in it, also folders that were restored without permission to write."""
     if path.is_symlink() or not path.is_dir():
         with suppress(OSError):

@@ -1,27 +1,22 @@
-"""Figures over the runs, restore points and destinations of an installation, computed when they are asked for."""
+"""Figures over the runs, restore points and destinations of an installation, computed when they are asked for, and the
+one document that tells them (`stats --json`, and the API)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from sqlalchemy import func, select
+from typing import Any
 
 from engine.errors import EngineError
 from engine.repository import layout
 from webapp.errors import ServiceError
 from webapp.installation import Installation
-from webapp.models import Backup, Run
 from webapp.models.run import FAILED, INTERRUPTED, STATES, SUCCEEDED, WARNING
-from webapp.services import objectives, repositories, restore_points
+from webapp.services import objectives, repositories, restore_points, trends
 from webapp.services.objectives import Attained
-from webapp.services.restore_points import READY, Place, Series, total_of
-
-_CREATE = "create"
-_MEDIAN, _HIGH = 50, 95
+from webapp.services.restore_points import READY, Place, Series
+from webapp.services.trends import Day, Trend
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Stats:
-    """All figures. `since` is where the period begins."""
+    """All figures. `since` is where the period begins; `by_type` are bytes that its restore points took."""
 
     since: datetime
     runs: Runs
@@ -79,65 +74,49 @@ class Stats:
     storage: list[Storage]
     failures: dict[str, int]
     attained: list[Attained]
+    by_type: dict[str, int]
+    days: list[Day]
 
 
-def stats(installation: Installation, *, period: timedelta, config_id: str | None = None) -> Stats:
+def stats(installation: Installation, *, period: timedelta, config_id: str | None = None, look: bool = True) -> Stats:
     """The figures of the last `period`; with `config_id` runs, bytes and restore points of this configuration alone.
+    Without `look` no destination is asked, which may take seconds, and `storage` is empty.
 
     Raises NotFound for a configuration that never was.
     """
     if config_id is not None:
         restore_points.require_series(installation, config_id)
     since = installation.clock() - period
-    growth = objectives.stored_per_day(installation, since)
+    found = trends.trend(installation, since, config_id=config_id)
+    ends = objectives.good_ends(installation, since, config_id=config_id)
+    half, most = objectives.durations(ends, (50, 95))
+    days = max(period / timedelta(days=1), 1.0)
     return Stats(
         since=since,
-        runs=_runs(installation, since, config_id),
-        bytes=_bytes(installation, since, config_id),
+        runs=_runs(found, half, most),
+        bytes=Bytes(found.backups, *found.sums),
         series=restore_points.series(installation, config_id=config_id),
         storage=[
-            _storage(installation, place, growth.get(place.destination.id, 0.0))
-            for place in restore_points.places(installation)
+            _storage(installation, place, found.grown.get(place.destination.id, 0) / days)
+            for place in (restore_points.places(installation) if look else ())
         ],
-        failures=objectives.failures(installation, since, config_id=config_id),
-        attained=objectives.attained(installation, since, config_id=config_id),
+        failures=found.causes,
+        attained=objectives.attained(installation, ends, config_id=config_id),
+        by_type=found.by_type,
+        days=found.days,
     )
 
 
-def percentile(values: Sequence[float], percent: int) -> float | None:
-    """The smallest of the sorted `values` that at least `percent` of them do not exceed; None for none."""
-    if not values:
-        return None
-    return values[max(0, math.ceil(len(values) * percent / 100) - 1)]
-
-
-def _runs(installation: Installation, since: datetime, config_id: str | None) -> Runs:
-    wanted = [Run.kind == _CREATE, Run.created_at >= since]
-    if config_id is not None:
-        wanted.append(Run.config_id == config_id)
-    with installation.database.reading() as session:
-        counted = session.execute(select(Run.state, func.count(Run.id)).where(*wanted).group_by(Run.state)).all()
-        ended = select(Run.started_at, Run.finished_at).where(*wanted, Run.state.in_((SUCCEEDED, WARNING)))
-        times = session.execute(ended).all()
-    found = dict(counted)
-    durations = sorted((end - start).total_seconds() for start, end in times if start and end)
-    good = found.get(SUCCEEDED, 0) + found.get(WARNING, 0)
-    judged = good + found.get(FAILED, 0) + found.get(INTERRUPTED, 0)
+def _runs(found: Trend, half: float | None, most: float | None) -> Runs:
+    states = found.states
+    good = states.get(SUCCEEDED, 0) + states.get(WARNING, 0)
+    judged = good + states.get(FAILED, 0) + states.get(INTERRUPTED, 0)
     return Runs(
-        by_status={state: found[state] for state in STATES if found.get(state)},
+        by_status={state: states[state] for state in STATES if states.get(state)},
         success_rate=good / judged if judged else None,
-        duration_p50=percentile(durations, _MEDIAN),
-        duration_p95=percentile(durations, _HIGH),
+        duration_p50=half,
+        duration_p95=most,
     )
-
-
-def _bytes(installation: Installation, since: datetime, config_id: str | None) -> Bytes:
-    sums = [func.coalesce(func.sum(total_of(name)), 0) for name in ("bytes", "bytesRead", "bytesNew", "bytesStored")]
-    query = select(func.count(Backup.id), *sums).where(Backup.finished_at >= since, Backup.deleted_at.is_(None))
-    if config_id is not None:
-        query = query.where(Backup.config_id == config_id)
-    with installation.database.reading() as session:
-        return Bytes(*(int(value) for value in session.execute(query).one()))
 
 
 def _storage(installation: Installation, place: Place, per_day: float) -> Storage:
@@ -152,3 +131,84 @@ def _storage(installation: Installation, place: Place, per_day: float) -> Storag
     except (EngineError, ServiceError):
         return Storage(place, None, None)
     return Storage(place, packs, size, objectives.days_until_full(place.free_bytes, per_day))
+
+
+def document(found: Stats, config_id: str | None) -> dict[str, Any]:
+    """The JSON; times are datetimes."""
+    runs, sizes = found.runs, found.bytes
+    return {
+        "since": found.since,
+        "configId": config_id,
+        "runs": {
+            "total": sum(runs.by_status.values()),
+            "byStatus": runs.by_status,
+            "successRate": _rounded(runs.success_rate),
+            "durationSeconds": {"p50": runs.duration_p50, "p95": runs.duration_p95},
+            "failuresByCause": found.failures,
+        },
+        "bytes": {
+            "backups": sizes.backups,
+            "total": sizes.total,
+            "read": sizes.read,
+            "new": sizes.new,
+            "stored": sizes.stored,
+            "deduplicationRatio": _rounded(sizes.deduplication_ratio),
+            "reductionRatio": _rounded(sizes.reduction_ratio),
+        },
+        "storedByType": found.by_type,
+        "trend": [_day(each) for each in found.days],
+        "objectives": [
+            {
+                "configId": each.config_id,
+                "rpoMinutes": each.rpo_objective,
+                "rpoAttainedSeconds": each.rpo_seconds,
+                "rtoMinutes": each.rto_objective,
+                "rtoAttainedSeconds": each.rto_seconds,
+            }
+            for each in found.attained
+        ],
+        "restorePoints": [_series(each) for each in found.series],
+        "destinations": [_place(each) for each in found.storage],
+    }
+
+
+def _day(each: Day) -> dict[str, Any]:
+    return {
+        "day": each.day,
+        "runs": each.runs,
+        "bytesStored": each.stored,
+        "byType": each.by_type,
+        "byConfig": each.by_config,
+        "byDestination": each.by_destination,
+    }
+
+
+def _series(each: Series) -> dict[str, Any]:
+    return {
+        "configId": each.config_id,
+        "count": each.count,
+        "bytes": each.bytes,
+        "oldestAt": each.oldest_at,
+        "newestAt": each.newest_at,
+        "newestAgeSeconds": None if each.newest_age is None else each.newest_age.total_seconds(),
+    }
+
+
+def _place(each: Storage) -> dict[str, Any]:
+    place = each.place
+    return {
+        "name": place.destination.name,
+        "type": place.destination.kind,
+        "status": place.state,
+        "copies": place.copies,
+        "trashed": place.trashed,
+        "packs": each.packs,
+        "bytes": each.bytes,
+        "freeBytes": place.free_bytes,
+        "daysUntilFull": _rounded(each.days_until_full),
+        "error": None if place.trouble is None else place.trouble.error,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -96,8 +96,9 @@ def revoke(installation: Installation, actor: Actor, public_id: str) -> ApiToken
 
 
 def authenticate(installation: Installation, secret: str, address: str | None) -> Actor:
-    """Who acts through a token. Raises NotSignedIn with one sentence for every reason, and TooMany after many wrong
-    ones from one place."""
+    """Who acts through a token; that it is used, and from another address than before, is noted.
+
+    Raises NotSignedIn with one sentence for every reason, and TooMany after many wrong ones from one place."""
     limits = throttle.token_limits(address)
     throttle.refuse_blocked(installation, limits)
     now = installation.clock()
@@ -105,18 +106,33 @@ def authenticate(installation: Installation, secret: str, address: str | None) -
         token = session.scalars(select(ApiToken).where(ApiToken.secret_hash == _hash(secret))).first()
     if token is None or not _counts(token, address, now):
         throttle.count(installation, limits)
+        _note_refusal(installation, token, address)
         raise NotSignedIn("This token does not count.", hint="It is wrong, ended, revoked, or not for this network.")
+    actor = _actor(token, address)
     if token.used_at is None or now - token.used_at > _USED_EVERY or token.used_from != address:
         with installation.database.transaction() as session:
             row = session.get_one(ApiToken, token.id)
             row.used_at, row.used_from = now, address
-    identity = f"token:{token.public_id} ({token.user.name})"
-    return Actor(identity, token.user.role, user_id=token.user_id, scope=token.scope, address=address)
+            if token.used_at is None or token.used_from != address:
+                audit.record(session, installation, actor, "token.used", token.public_id)
+    return actor
 
 
 def described(token: ApiToken) -> dict[str, object]:
     """What the audit log keeps of a token."""
     return {"name": token.name, "user": token.user.name, "scope": token.scope, "networks": list(token.networks)}
+
+
+def _actor(token: ApiToken, address: str | None) -> Actor:
+    identity = f"token:{token.public_id} ({token.user.name})"
+    return Actor(identity, token.user.role, user_id=token.user_id, scope=token.scope, address=address)
+
+
+def _note_refusal(installation: Installation, token: ApiToken | None, address: str | None) -> None:
+    """A token that does not count: noted as often as one may try (see throttle)."""
+    who = "nobody" if token is None else _actor(token, address)
+    what = "unknown" if token is None else token.public_id
+    audit.add(installation, who, "token.refused", what, outcome=audit.DENIED, address=address)
 
 
 def _counts(token: ApiToken, address: str | None, now: datetime) -> bool:

@@ -6,17 +6,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from engine import ids
 from engine.errors import NotFound, RepositoryError
+from engine.repository.forget import LOST as LOST_REASON
 from engine.repository.forget import Tombstone, read_tombstone
 from engine.repository.repository import Repository
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Destination
 from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT, REMOVED
-from webapp.services import records
+from webapp.services import audit, records
 
 _RESTORABLE = (PRESENT, DAMAGED)
 
@@ -41,7 +42,7 @@ def sync(
             if note is not None:
                 # Its delay begins when it is met: an old tombstone may have been put back to hurry a removal.
                 trashed(installation, destination, note, at=installation.clock())
-        elif not is_there and state not in (REMOVED, MISSED):
+        elif not is_there and state not in (REMOVED, MISSED) and not (state == LOST and trashed_at is not None):
             note = _tombstone(repository, identity)
             if note is not None:
                 removed(installation, destination, [note])
@@ -68,13 +69,54 @@ def recalled(installation: Installation, destination: Destination, identity: byt
 
 
 def removed(installation: Installation, destination: Destination, notes: Iterable[Tombstone]) -> None:
-    """The copies are gone, lawfully. A restore point without any other copy is off the list from now on."""
+    """The copies are gone, lawfully. A restore point without any other copy is off the list from now on, unless it was
+    given up as lost: that is told for ever."""
     with installation.database.transaction() as session:
         for note in notes:
             copy = _copy(session, destination, note.manifest)
-            copy.state, copy.removal_reason = REMOVED, note.reason
+            copy.state, copy.removal_reason = LOST if note.is_of_lost else REMOVED, note.reason
             copy.trashed_at = copy.trashed_at or note.removed_at
             _bury(session, copy, at=installation.clock())
+
+
+def given_up(
+    installation: Installation, destination: Destination, note: Tombstone, *, name: str, is_there: bool, by: str
+) -> None:
+    """The loss of the copy was accepted by somebody; `is_there` says whether its manifest is still there. One that was
+    never taken on record is in the audit log alone, under the `name` by which it was given up."""
+    with installation.database.transaction() as session:
+        copy = session.scalars(_chosen(destination, note.manifest)).first()
+        if copy is not None:
+            copy.state = DAMAGED if is_there else LOST
+            copy.trashed_at, copy.removal_reason = note.removed_at, note.reason
+            _bury(session, copy, at=installation.clock())
+        after = {"destination": destination.name, "reason": note.reason}
+        audit.record(session, installation, by, "backup.given_up", name, after=after)
+
+
+def is_given_up(reason: str | None) -> bool:
+    """Whether this is the reason of a removal that accepted a loss."""
+    return reason is not None and reason.startswith(LOST_REASON)
+
+
+def notes(installation: Installation, destination: Destination) -> tuple[dict[bytes, Tombstone], set[bytes]]:
+    """The tombstones that should be at a destination, as they are on record, and the restore points that should have
+    none."""
+    columns = (Backup.public_id, Backup.config_id, Backup.sequence, Backup.manifest_hash)
+    query = (
+        select(*columns, BackupCopy.removal_reason, BackupCopy.trashed_at)
+        .join(BackupCopy, BackupCopy.backup_id == Backup.id)
+        .where(BackupCopy.destination_id == destination.id, BackupCopy.state != MISSED)
+    )
+    buried, held = dict[bytes, Tombstone](), set[bytes]()
+    with installation.database.reading() as session:
+        for text, config_id, number, digest, reason, at in session.execute(query):
+            identity = ids.parse(records.PREFIX, text)
+            if at is None:
+                held.add(identity)
+            else:
+                buried[identity] = Tombstone(identity, config_id, number, bytes.fromhex(digest), reason or "", at)
+    return buried, held
 
 
 def here(installation: Installation, destination: Destination, *, config_id: str | None = None) -> list[BackupCopy]:
@@ -114,13 +156,16 @@ def _tombstone(repository: Repository, identity: bytes) -> Tombstone | None:
 
 
 def _copy(session: Session, destination: Destination, identity: bytes) -> BackupCopy:
-    query = (
+    return session.scalars(_chosen(destination, identity)).one()
+
+
+def _chosen(destination: Destination, identity: bytes) -> Select[BackupCopy]:
+    return (
         select(BackupCopy)
         .join(Backup, BackupCopy.backup_id == Backup.id)
         .where(BackupCopy.destination_id == destination.id, Backup.public_id == records.public_id(identity))
         .options(selectinload(BackupCopy.backup).selectinload(Backup.copies))
     )
-    return session.scalars(query).one()
 
 
 def _is_there(copy: BackupCopy) -> None:

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
-from engine.repository import mark, prune
+from engine.repository import mark
 from engine.repository.repository import Repository
 from engine.repository.session import running
 from webapp.installation import Installation
 from webapp.models import Configuration, Destination, Run
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.services import trash
-from webapp.services.cleanup import TRASH_DELAY
+from webapp.services.cleanup import TRASH_DELAY, pruning_rules
 from webapp.services.restore_points import Series
 from webapp.services.runs import CLEANUP
 
@@ -33,7 +33,8 @@ def stale(installation: Installation, destination: Destination, repository: Repo
     marked = [each.started_at for each in mark.read_all(repository) if each.packs & packs]
     if marked and min(marked) + PATIENCE < now:
         yield f"Space was marked to be freed there on {_day(min(marked))}, and is not yet.", _RUN_IT
-    silent = [at for at in running(repository).values() if at + prune.Rules().session_expiry < now]
+    expiry = pruning_rules(installation).session_expiry
+    silent = [at for at in running(repository).values() if at + expiry < now]
     if silent:
         count = "A backup was" if len(silent) == 1 else f"{len(silent)} backups were"
         yield f"{count} killed there on {_day(min(silent))} or later.", "The next cleanup puts that in order."

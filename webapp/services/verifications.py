@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.models.run import FAILED, SUCCEEDED
 from webapp.models.verification import FAILED as NOT_DONE
 from webapp.models.verification import FOUND, GOOD
-from webapp.services import configurations, keyrings, records, repositories, witness, work
+from webapp.services import configurations, keyrings, records, repositories, trash, witness, work
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
 from webapp.services.runs import NewRun
@@ -106,6 +106,7 @@ def verify(installation: Installation, order: Order, *, progress: Progress, tell
                 if len(destinations) > 1:
                     tell(f"Warning: {destination.name} could not be verified: {error}")
             _record(installation, run, look, backups, order.read_percent)
+        _tell_sound(looks, tell)
         return _ended(looks)
 
     return work.carry_out(installation, new, progress, carry_out)
@@ -142,7 +143,7 @@ def damaged_packs(installation: Installation) -> dict[str, set[bytes]]:
 def _chosen(installation: Installation, order: Order) -> list[Backup] | None:
     """The restore points to verify; None for everything. Raises NotFound, Invalid."""
     if order.backup is not None:
-        return [repositories.find_backup(installation, order.backup)]
+        return [_not_given_up(repositories.find_backup(installation, order.backup))]
     repositories.adopt_all(installation)
     if order.config_id is None:
         return None
@@ -151,6 +152,14 @@ def _chosen(installation: Installation, order: Order) -> list[Backup] | None:
         configurations.find(installation, order.config_id)
         raise NotFound(f"The configuration {order.config_id} has no restore point yet.", hint="`backup-cli create`")
     return found
+
+
+def _not_given_up(backup: Backup) -> Backup:
+    """Raises Difference for one whose loss was accepted wherever it was."""
+    reasons = [copy.removal_reason or "" for copy in backup.copies if copy.state in (PRESENT, DAMAGED, LOST)]
+    if reasons and all(map(trash.is_given_up, reasons)):
+        raise Difference(f"{backup.public_id} was given up: {reasons[0]}.")
+    return backup
 
 
 def _destinations(installation: Installation, backups: list[Backup] | None) -> list[Destination]:
@@ -177,7 +186,7 @@ def _look_at(
     look.report = report
     gone = {name for damage in report.errors if damage.kind in _GONE for name in damage.backups}
     there = memory.witness.held.keys() if chosen is None else chosen
-    look.checked = {records.public_id(identity) for identity in there} - gone
+    look.checked = {records.public_id(identity) for identity in set(there) - set(report.given_up)} - gone
     for damage in report.errors:
         look.add(damage.object, damage.kind, damage.reason, damage.backups, damage.files)
     if chosen is None:
@@ -219,6 +228,13 @@ def _record(installation: Installation, run: Run, look: _Look, backups: list[Bac
         for backup_id in [None] if backups is None else [each.id for each in backups]:
             session.add(_verification(run, look, backup_id, read_percent, now))
     witness.told(installation, look.alarms)
+
+
+def _tell_sound(looks: Sequence[_Look], tell: Tell) -> None:
+    """Which of the destinations are sound, where another is not: that is what one wants to know then."""
+    sound = [look for look in looks if look.failure is None and not look.errors]
+    for look in sound if len(sound) < len(looks) else ():
+        tell(f"{look.destination.name} is sound; restore points checked there: {len(look.checked)}.")
 
 
 def _verification(run: Run, look: _Look, backup_id: int | None, read_percent: int, now: Any) -> Verification:

@@ -12,14 +12,14 @@ from sqlalchemy import delete, select, update
 from engine import ids
 from engine.errors import NotFound, RepositoryError
 from engine.repository import layout
-from engine.repository.evidence import Damaged, read_heads
+from engine.repository.evidence import Damaged, read_heads, set_aside
 from engine.repository.forget import Tombstone, read_tombstone
 from engine.repository.history import Evidence, Finding, Point, Witness, against
 from engine.repository.repository import Repository
 from engine.storage.base import Item
 from webapp.installation import Installation
 from webapp.models import Alarm, Backup, BackupCopy, Destination
-from webapp.models.backup import MISSED, REMOVED
+from webapp.models.backup import LOST, MISSED, REMOVED
 from webapp.services import records
 
 CORRUPT = "corrupt"
@@ -38,15 +38,16 @@ def remember(installation: Installation, destination: Destination) -> Memory:
     """What is on record. To be called before the destination is listed: what others record meanwhile is there, too."""
     point = (Backup.public_id, Backup.config_id, Backup.sequence, Backup.manifest_hash, Backup.finished_at)
     query = (
-        select(*point, BackupCopy.state, BackupCopy.stamp)
+        select(*point, BackupCopy.state, BackupCopy.stamp, BackupCopy.trashed_at)
         .join(BackupCopy, BackupCopy.backup_id == Backup.id)
         .where(BackupCopy.destination_id == destination.id, BackupCopy.state != MISSED)
     )
     held, removed, stamps = dict[bytes, Point](), dict[bytes, Point](), dict[bytes, str | None]()
     with installation.database.reading() as session:
-        for text, config_id, number, digest, made_at, state, stamp in session.execute(query):
+        for text, config_id, number, digest, made_at, state, stamp, trashed_at in session.execute(query):
             identity = ids.parse(records.PREFIX, text)
-            remembered = removed if state == REMOVED else held
+            is_given_up = state == LOST and trashed_at is not None
+            remembered = removed if state == REMOVED or is_given_up else held
             remembered[identity] = Point(identity, config_id, number, bytes.fromhex(digest), made_at)
             stamps[identity] = stamp
     return Memory(Witness(held, removed), stamps)
@@ -75,14 +76,16 @@ def compare(
     gone = witness.held.keys() - items.keys()
     tombstones = _opened(repository, gone & buried)
     damage: Damaged = {}
-    heads = read_heads(repository, damage=damage) if gone - tombstones.keys() else {}
-    evidence = Evidence(items.keys(), points, heads, buried, tombstones)
+    is_told = bool(gone - tombstones.keys())
+    heads = read_heads(repository, damage=damage) if is_told else {}
+    aside = set_aside(repository) if is_told else ()
+    evidence = Evidence(items.keys(), points, heads, buried, tombstones, set_aside=aside)
     findings += against(evidence, witness)
     _keep(installation, destination, findings, stamps)
 
 
 def untold(installation: Installation, destination: Destination) -> list[Alarm]:
-    """The alarms that no `create` and no `verify` has told of, by number of discovery."""
+    """The alarms that no `create`, no `verify` and no repair has told of, by number of discovery."""
     query = select(Alarm).where(Alarm.destination_id == destination.id, Alarm.told_at.is_(None)).order_by(Alarm.id)
     with installation.database.reading() as session:
         return list(session.scalars(query))

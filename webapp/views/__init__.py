@@ -7,7 +7,9 @@ from flask import Flask
 
 def register(app: Flask) -> None:
     """All pages."""
-    from webapp.views import account, health, start
+    from webapp.views import account, backups, downloads, frame, health, overview, points, restores, runs, showing
 
-    for module in (start, account, health):
+    for module in (overview, backups, runs, points, restores, account, downloads, health):
         app.register_blueprint(module.pages)
+    frame.register(app)
+    showing.register(app)

@@ -187,7 +187,7 @@ def _waiting() -> tuple[User | None, str]:
 def _safe(way: str) -> str:
     """A path of this service: never somebody else's address, however it is spelled."""
     plain = way.startswith("/") and way.isprintable() and not way.startswith("//") and "\\" not in way
-    return way if plain else url_for("start.index")
+    return way if plain else url_for("overview.index")
 
 
 def _browser() -> Browser:

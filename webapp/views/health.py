@@ -7,9 +7,11 @@ from sqlalchemy import text
 
 from webapp.errors import Unavailable
 from webapp.extensions import installation
+from webapp.queue import opened
 from webapp.security import HEALTH, needs
 
 pages = Blueprint("health", __name__)
+_OK, _AWAY = "ok", "unavailable"
 
 
 @pages.get("/healthz")
@@ -22,10 +24,27 @@ def alive() -> dict[str, str]:
 @pages.get("/readyz")
 @needs(HEALTH)
 def ready() -> tuple[dict[str, str], int]:
-    """The database answers; 503 when it does not."""
+    """Whether database and Redis answer. Without the database it is 503. Without Redis it is 200 and `degraded`: what
+    is asked for waits and starts later, and taking the pages away as well would help nobody."""
+    database, redis = _database(), _redis()
+    if database != _OK:
+        return {"status": _AWAY, "database": database, "redis": redis}, 503
+    return {"status": _OK if redis == _OK else "degraded", "database": database, "redis": redis}, 200
+
+
+def _database() -> str:
     try:
         with installation().database.reading() as session:
             session.execute(text("SELECT 1"))
     except Unavailable:
-        return {"status": "unavailable", "database": "unavailable"}, 503
-    return {"status": "ok", "database": "ok"}, 200
+        return _AWAY
+    return _OK
+
+
+def _redis() -> str:
+    try:
+        with opened(installation().settings) as queue:
+            queue.ping()
+    except Unavailable:
+        return _AWAY
+    return _OK

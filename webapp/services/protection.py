@@ -1,0 +1,189 @@
+"""Is every configuration protected? Answered from restore points that are there and were checked, with the reasons.
+
+A configuration is *protected* when its newest usable restore point is young enough, one of the last weeks was read back
+in full, and nothing about it asks for attention; *at risk* when something does; *unprotected* without a restore point
+that is young enough, whatever its runs say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session, raiseload
+from sqlalchemy.sql.functions import count
+
+from webapp.installation import Installation
+from webapp.models import Alarm, Backup, BackupCopy, Configuration, Run, Schedule
+from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT
+from webapp.models.run import ENDED, FAILED, INTERRUPTED
+from webapp.services import configurations, overdue
+
+PROTECTED, AT_RISK, UNPROTECTED, OFF = "protected", "at risk", "not protected", "switched off"
+STATUSES = (UNPROTECTED, AT_RISK, PROTECTED, OFF)
+CHECKED_WITHIN = timedelta(days=30)
+RUN, VERIFY, RESUME, LOG = "run", "verify", "resume", "log"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a configuration is not simply protected: a sentence, more of it, and what mends it (`fix` one of `run`,
+    `verify`, `resume`, `log`; `target` the public id that it needs)."""
+
+    status: str
+    text: str
+    more: str = ""
+    fix: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Protection:
+    """One configuration. `limit` is when the next restore point has to be there, None when nothing was promised;
+    `checked_at` when a restore point of it was last read back in full; `last_run` its last backup that ended."""
+
+    configuration: Configuration
+    schedule: Schedule | None
+    newest: Backup | None
+    points: int
+    limit: datetime | None
+    checked_at: datetime | None
+    last_run: Run | None
+    reasons: tuple[Reason, ...]
+
+    @property
+    def status(self) -> str:
+        """The worst of its reasons; protected without one."""
+        found = {reason.status for reason in self.reasons}
+        return next(each for each in (OFF, UNPROTECTED, AT_RISK, PROTECTED) if each in found or each == PROTECTED)
+
+
+def of_all(installation: Installation) -> list[Protection]:
+    """Every configuration that is not deleted, those most in danger first. Six queries, however many there are."""
+    return _judged(installation, None)
+
+
+def of_one(installation: Installation, config_id: str) -> Protection:
+    """One configuration. Raises NotFound."""
+    found = _judged(installation, config_id)
+    if not found:
+        configurations.find(installation, config_id)  # says what is wrong with the id
+    return found[0]
+
+
+def _judged(installation: Installation, config_id: str | None) -> list[Protection]:
+    with installation.database.reading() as session:
+        facts = _Facts(session, config_id)
+    now = installation.clock()
+    found = [facts.protection(configuration, schedule, now) for configuration, schedule in facts.configurations]
+    return sorted(found, key=lambda each: (STATUSES.index(each.status), each.configuration.name.casefold()))
+
+
+class _Facts:
+    """What the database knows, by the id of the configuration."""
+
+    def __init__(self, session: Session, config_id: str | None) -> None:
+        def of(query: Any, column: Any) -> Any:
+            return query if config_id is None else query.where(column == config_id)
+
+        usable = case((BackupCopy.trashed_at.is_(None), Backup.id))
+        there = (
+            select(Backup.config_id, count(usable.distinct()), func.max(usable), func.max(BackupCopy.verified_at))
+            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
+            .where(BackupCopy.state == PRESENT, Backup.deleted_at.is_(None))
+        )
+        known = session.execute(of(there, Backup.config_id).group_by(Backup.config_id)).all()
+        numbers = [newest for _, _, newest, _ in known if newest is not None]
+        last = select(func.max(Run.id)).where(Run.kind == "create", Run.state.in_(ENDED))
+        last = of(last, Run.config_id).group_by(Run.config_id)
+        wanted = (
+            select(Configuration, Schedule)
+            .outerjoin(Schedule, Schedule.config_id == Configuration.id)
+            .where(Configuration.deleted_at.is_(None))
+        )
+        self.configurations = [tuple(row) for row in session.execute(of(wanted, Configuration.id))]
+        self._points = {config: number for config, number, _, _ in known}
+        self._checked = {config: at for config, _, _, at in known}
+        newest = select(Backup).where(Backup.id.in_(numbers)).options(raiseload(Backup.hold))
+        self._newest = {each.config_id: each for each in session.scalars(newest)}
+        self._runs = {run.config_id: run for run in session.scalars(select(Run).where(Run.id.in_(last)))}
+        copies = select(BackupCopy.backup_id, BackupCopy.state).where(BackupCopy.backup_id.in_(numbers))
+        self._copies: dict[int, set[str]] = {}
+        for backup_id, state in session.execute(copies):
+            self._copies.setdefault(backup_id, set()).add(state)
+        alarms = select(Backup.config_id, count(Alarm.id)).join(Backup, Backup.public_id == Alarm.backup)
+        self._alarms = _pairs(session.execute(of(alarms, Backup.config_id).group_by(Backup.config_id)))
+
+    def protection(self, configuration: Configuration, schedule: Schedule | None, now: datetime) -> Protection:
+        id = configuration.id
+        newest, run, checked = self._newest.get(id), self._runs.get(id), self._checked.get(id)
+        limit = None
+        if schedule is not None:
+            limit = overdue.due_by(configuration, schedule, newest.finished_at if newest else None)
+        reasons = [
+            *_of_schedule(configuration, schedule, newest),
+            *_of_age(newest, limit, now),
+            *_of_run(run),
+            *_of_copies(newest, self._copies.get(newest.id, set()) if newest else set(), self._alarms.get(id, 0)),
+            *_of_checks(newest, checked, now),
+        ]
+        points = self._points.get(id, 0)
+        return Protection(configuration, schedule, newest, points, limit, checked, run, tuple(reasons))
+
+
+def _pairs(rows: Any) -> dict[str, Any]:
+    return dict(tuple(row) for row in rows)
+
+
+def _of_schedule(configuration: Configuration, schedule: Schedule | None, newest: Backup | None) -> Iterator[Reason]:
+    if not configuration.enabled:
+        yield Reason(OFF, "It is switched off.", "Nothing backs it up by itself.")
+    elif schedule is not None and schedule.paused_at is not None:
+        yield Reason(AT_RISK, "It is paused.", "It does not run by itself until it is resumed.", RESUME)
+    elif configuration.schedule is None:
+        yield Reason(AT_RISK, "It has no schedule.", "It is backed up only when somebody asks for it.")
+
+
+def _of_age(newest: Backup | None, limit: datetime | None, now: datetime) -> Iterator[Reason]:
+    if newest is None:
+        yield Reason(UNPROTECTED, "It has no restore point.", "All of it would be lost.", RUN)
+    elif limit is not None and limit < now:
+        yield Reason(UNPROTECTED, "Its newest restore point is too old.", "The next one is overdue.", RUN)
+
+
+def _of_run(run: Run | None) -> Iterator[Reason]:
+    if run is not None and run.state in (FAILED, INTERRUPTED):
+        yield Reason(AT_RISK, "Its last run failed.", run.error or "", LOG, run.public_id)
+
+
+def _of_copies(newest: Backup | None, states: set[str], alarms: int) -> Iterator[Reason]:
+    if newest is None:
+        return
+    if alarms:
+        text = "Restore points were deleted, replaced or rolled back, and not by a clean-up."
+        yield Reason(AT_RISK, text, f"{alarms} alarms are open.", VERIFY, newest.public_id)
+    if states & {DAMAGED, LOST}:
+        yield Reason(AT_RISK, "A copy of its newest restore point is damaged or lost.", "", VERIFY, newest.public_id)
+    if MISSED in states:
+        yield Reason(AT_RISK, "A destination lacks its newest restore point.", "The next run copies it there.", RUN)
+
+
+def _of_checks(newest: Backup | None, checked_at: datetime | None, now: datetime) -> Iterator[Reason]:
+    if newest is None:
+        return
+    if checked_at is None:
+        yield Reason(AT_RISK, "No restore point of it was ever checked.", "", VERIFY, newest.public_id)
+    elif now - checked_at > CHECKED_WITHIN:
+        days = (now - checked_at).days
+        text = f"No restore point of it was checked for {days} days."
+        yield Reason(
+            AT_RISK, text, f"At least every {CHECKED_WITHIN.days} days one should be.", VERIFY, newest.public_id
+        )
+
+
+def counts(found: list[Protection]) -> Mapping[str, int]:
+    """How many configurations have each status."""
+    return {status: sum(each.status == status for each in found) for status in STATUSES}
