@@ -343,6 +343,9 @@ class _Check:
         if self._needed is not None:
             self._needed.update(location.pack.name for location in chain(self._table, id))
         damage = self._bad_blobs.get(id)
+        if damage is None and self._bad_blobs:  # of what it leans on: perhaps only that was read
+            leant_on = (location.entry.id for location in chain(self._table, id))
+            damage = next((self._bad_blobs[base] for base in leant_on if base in self._bad_blobs), None)
         if damage is not None:
             self._hit(damage, backup, path)
         return damage is None

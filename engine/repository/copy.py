@@ -89,6 +89,10 @@ class Copy:
             else:
                 self.unusable.add(info)
 
+    def is_distrusted(self, pack: bytes) -> bool:
+        """Whether the pack was found damaged."""
+        return pack in self._distrusted
+
     def has(self, id: bytes) -> bool:
         """Whether the destination has the blob with all that it leans on, where none of it is about to go."""
         return self.table.holds(id)

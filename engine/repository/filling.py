@@ -95,6 +95,10 @@ class Filler:
         self._progress.advance(stored=len(data))
         return info
 
+    def is_whole(self, name: bytes) -> bool:
+        """Whether the bytes of a pack at the destination fit its name."""
+        return self._sound(self._target.repository, name) is not None
+
     def find_pack(self, name: bytes) -> bytes | None:
         """The bytes of a pack, from the first other place where they fit its name."""
         for place in self._reader.places():
@@ -122,8 +126,8 @@ class Filler:
                 continue
             for location in place.table.find_all(id):
                 name, depth = location.pack.name, location.entry.depth
-                if self._target.is_marked(name) or depth >= min(below, _DEEP):
-                    continue  # what is about to be deleted here has no place here: what is needed gets a new one
+                if self._target.is_marked(name) or self._target.is_distrusted(name) or depth >= min(below, _DEEP):
+                    continue  # damaged, or about to be deleted here: what is needed of it gets a new place
                 data = self._sound(place.repository, name)
                 if data is None or (location.base and not self._fill_base([(location.base.id, depth)])):
                     continue

@@ -148,7 +148,9 @@ def _remove(repository: Repository, restore_point: bytes) -> bool:
         data = storage.get(name)
     except NotFound:
         raise
-    except StorageError:
+    except StorageError as error:
+        if error.transient:
+            raise
         data = b""  # a rotten disk: there is nothing to put back
     storage.delete(name)
     try:

@@ -54,13 +54,14 @@ class Order:
 @dataclass
 class Repaired:
     """What was done: objects that are there again as they were, objects made anew, objects set aside with their new
-    names, files of the source that were read again, and what was copied."""
+    names, files of the source that were read again, what was copied, and damaged packs that are `left` to pruners."""
 
     put_back: list[str] = field(default_factory=list)
     made_anew: list[str] = field(default_factory=list)
     set_aside: dict[str, str] = field(default_factory=dict)
     read_again: set[bytes] = field(default_factory=set)
     copied: CaughtUp = field(default_factory=CaughtUp)
+    left: list[bytes] = field(default_factory=list)
 
 
 def plan(report: CheckReport, sources: Sequence[Source], order: Order) -> list[tuple[str, str, str]]:
@@ -216,9 +217,12 @@ class _Repair:
         of_pruners = {pack for each in mark.read_all(self._target) if each.id not in repairs for pack in each.packs}
         for pack in sorted(bad):
             if pack in of_pruners:
+                self._done.left.append(pack)
                 continue  # its pruner's; what is needed of it gets a new place like anything that is missing
             # What a repair that was killed had marked, it had to empty: this one goes on with it, under its own mark.
-            data = None if self._copy.is_marked(pack) else self._filler.find_pack(pack)
+            # A pack that fits its name was sealed with its damage: it is the same everywhere.
+            is_whole = pack in present and self._filler.is_whole(pack)
+            data = None if is_whole or self._copy.is_marked(pack) else self._filler.find_pack(pack)
             if data is None:
                 hopeless.append(pack)
             else:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,9 @@ from engine.metadata import read_attributes
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Mount points are in the fifth field, with blanks and the like as octal numbers (proc(5)).
+_MOUNTS = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 # What says who may use a folder, beside owner and mode.
 _RIGHTS = (b"system.posix_acl_access", b"system.posix_acl_default", b"security.selinux")
 
@@ -79,9 +83,24 @@ def refuse(path: Path, needed_bytes: int) -> None:
         )
 
 
+def refuse_mounts(path: Path, *, mounts: Path = _MOUNTS) -> None:
+    """Raises TargetError when something is mounted below a folder, also a part of its own file system: it would be
+    moved along with the folder, and removed with it. `mounts` is a list as in proc(5)."""
+    try:
+        lines = mounts.read_bytes().splitlines()
+    except OSError:
+        return  # no such list here; `look` still sees other file systems
+    real = path.resolve()
+    for line in lines:
+        at = Path(os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4])))
+        if real in at.parents:
+            raise TargetError(f"Another file system is mounted at {at}.", hint="Unmount it, then try again.")
+
+
 def look(path: Path, checkpoint: Callable[[], None]) -> FolderState:
     """Reads every name below the folder, no contents; links are not followed. Raises TargetError when that cannot be
     done, or when something else is mounted below, which a swap would take away."""
+    refuse_mounts(path)
     digest = hashlib.sha256()
     items = size = newest = 0
     stack: list[tuple[int, list[str]]] = []
@@ -158,6 +177,7 @@ def swap(wanted: Swap) -> None:
     two renames nothing does. Raises TargetError, and then nothing has changed, or `settle` puts it in order."""
     if os.path.lexists(wanted.outgoing):
         raise TargetError(f"{wanted.outgoing} is in the way.", hint="Move it elsewhere.")
+    refuse_mounts(wanted.target)
     try:
         sync(wanted.incoming)
         if _exchange(wanted.incoming, wanted.target):

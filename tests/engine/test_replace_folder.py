@@ -117,3 +117,15 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(wanted: Swap) ->
     replace_folder.refuse(wanted.target, 1)
     with pytest.raises(TargetError, match=r"bytes free; what is restored beside uploads needs 1000000000000000000\."):
         replace_folder.refuse(wanted.target, 10**18)
+
+
+def test_what_is_mounted_below_is_never_moved_or_removed(tmp_path: Path) -> None:
+    """A part of the same file system has the same device number, so only the system's list tells."""
+    mounts = tmp_path / "mountinfo"
+    for at, is_below in ((r"site/a\040b", True), ("site", False), ("sites", False)):
+        mounts.write_text(f"36 35 98:0 /mnt {tmp_path}/{at} rw master:1 - ext4 /dev/root rw\n")
+        if is_below:
+            with pytest.raises(TargetError, match=r"is mounted at .*a b"):
+                replace_folder.refuse_mounts(tmp_path / "site", mounts=mounts)
+        else:
+            replace_folder.refuse_mounts(tmp_path / "site", mounts=mounts)

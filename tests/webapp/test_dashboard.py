@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +15,12 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import event
 
+from engine.ids import parse
+from engine.progress import Silent
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
 from webapp.models import Alarm
-from webapp.services import runs, schedules, submit
+from webapp.services import backups, records, runs, schedules, submit
 from webapp.services.runs import NewRun, Outcome
 
 STATIC = Path(__file__).parents[2] / "static"
@@ -259,7 +263,7 @@ def test_a_restore_is_shown_before_it_is_asked_for(shelf: Shelf, admin: Browser,
     started = admin.submit(address, folder=target, confirmed="yes")
     run = runs.find(shelf.installation, started.location.rsplit("/", 1)[1])
     assert (run.kind, run.backup_id, run.state) == ("restore", point, "queued")
-    assert submit.unsealed(shelf.installation, run) == {"targets": [target]}
+    assert submit.unsealed(shelf.installation, run)["targets"] == [target]
 
 
 def test_a_target_that_is_there_is_refused_and_what_was_typed_stays(
@@ -273,3 +277,47 @@ def test_a_target_that_is_there_is_refused_and_what_was_typed_stays(
     assert refused.status_code == 422
     assert "It cannot be restored so." in refused.text
     assert "/no/such" in refused.text
+
+
+def test_a_run_that_left_something_out_is_told(shelf: Shelf, admin: Browser) -> None:
+    shelf.configure(**HOURLY)
+    schedules.refresh(shelf.installation)
+    shelf.verify(shelf.backup())
+    run = runs.start(shelf.installation, NewRun("create", "system", config_id="shop"))
+    runs.finish(shelf.installation, run.id, Outcome("warning"))
+    assert "Its last run left something out." in words(admin)
+    later = runs.start(shelf.installation, NewRun("create", "system", config_id="shop"))
+    runs.finish(shelf.installation, later.id, Outcome("cancelled"))
+    assert "Its last run left something out." in words(admin)
+
+
+def test_a_copy_that_is_damaged_is_told_whichever_point_it_is_of(shelf: Shelf, admin: Browser) -> None:
+    shelf.configure(**HOURLY)
+    schedules.refresh(shelf.installation)
+    old, new = shelf.backup(), shelf.backup()
+    shelf.verify(new)
+    assert verdict(admin) == "The backup is protected"
+    records.set_states(shelf.installation, shelf.place(), {parse("bk", old): "damaged"})
+    assert "Copies of its restore points are damaged or lost." in words(admin)
+    assert "Damaged" in words(admin, f"/restore-points/{old}")
+
+
+def test_what_holds_only_a_part_does_not_count(shelf: Shelf, admin: Browser, tmp_path: Path) -> None:
+    database = tmp_path / "some.db"
+    with closing(sqlite3.connect(database)) as made:
+        made.execute("CREATE TABLE t (n)")
+    sources = {"paths": [{"path": str(shelf.source)}], "databases": [{"url": f"sqlite:///{database}"}]}
+    shelf.configure(type="full", sources=sources, **HOURLY)
+    schedules.refresh(shelf.installation)
+    order = backups.Order("shop", "local:test", as_type="database")
+    backups.create(shelf.installation, order, cwd=tmp_path, progress=Silent(), tell=shelf.told.append)
+    assert "It has no restore point." in words(admin)
+
+
+def test_the_service_s_own_secrets_are_not_for_targets(shelf: Shelf, admin: Browser) -> None:
+    shelf.configure()
+    point = shelf.backup()
+    typed = "postgresql://${BACKUP_ENCRYPTION_KEY}@127.0.0.1:1/x"
+    refused = admin.submit(f"/restore-points/{point}/restore", server=typed)
+    assert refused.status_code == 422
+    assert "must not use ${BACKUP_ENCRYPTION_KEY}" in html.unescape(refused.text)

@@ -88,9 +88,9 @@ def test_one_digest_a_day_at_eight(house: Installation, hands: Hands, post: Mail
     assert digest.prepare(house)
     assert not digest.prepare(house), "once"
     notifications.deliver_due(house)
-    assert subjects(post, BOSS) == ["FAILED: 0 of 1 configurations are up to date"]
+    assert subjects(post, BOSS) == ["FAILED: 0 of 1 backups are protected"]
     (mail,) = [each for each in post.mails if BOSS in str(each["To"])]
-    for part in ("1 failed", "Unavailable (1×)", "Shop: 0 restore points", "no restore point yet"):
+    for part in ("1 failed", "Unavailable (1×)", "Shop: not protected, 0 restore points", "no restore point yet"):
         assert part in mail.get_body(("plain",)).get_content()
         assert part in mail.get_body(("html",)).get_content()
     hands.now += timedelta(days=3, hours=1)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.webapp.site import PASSWORD, Site, person
-from tests.webapp.support import Hands
+from tests.webapp.support import Hands, document
 from webapp import embedded_redis
 from webapp.errors import NotSignedIn, TooMany
 from webapp.installation import Installation, open_installation
 from webapp.models import ApiToken, User, WebSession
 from webapp.security import client_address
-from webapp.services import accounts, sessions, tokens
+from webapp.services import accounts, configurations, sessions, tokens
 from webapp.services.access import SYSTEM, is_within
 from webapp.services.tokens import Wish
 from webapp.settings import read_settings
@@ -201,3 +201,24 @@ def test_readiness_tells_of_database_and_redis(site: Site) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_limited_token_makes_none_that_outlives_it(site: Site) -> None:
+    made = accounts.add(site.installation, SYSTEM, "nora", "admin").user
+    soon = site.installation.clock() + timedelta(hours=1)
+    for wish in (Wish("ends", "admin", expires_at=soon), Wish("near", "admin", networks=("127.0.0.0/8",))):
+        secret = tokens.create(site.installation, SYSTEM, made, wish).secret
+        answer = site.api("POST", "tokens", token=secret, json={"name": "more", "scope": "read"})
+        assert answer.status_code == 403
+        assert "outlive" in answer.text
+
+
+def test_managers_do_not_learn_where_destinations_are(site: Site) -> None:
+    configurations.store(
+        site.installation, document(destinations=[{"type": "local", "config": {"path": "/mnt/vault"}}])
+    )
+    token = site.token("manager", "read")
+    for path in ("configs", "configs/shop"):
+        assert "/mnt/vault" not in site.api("GET", path, token=token).text
+        assert "/mnt/vault" in site.api("GET", path).text
+    assert site.api("GET", "configs/shop/export", token=token).status_code == 403

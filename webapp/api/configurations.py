@@ -63,7 +63,9 @@ def list_configs(call: Call) -> Answer:
     numbered = list(enumerate(configurations.listing(call.installation), 1))[first : first + limit + 1]
     found = page(numbered, limit, lambda each: each[0])
     known = history.schedules(call.installation)
-    items = [documents.configuration(call.installation, each, known.get(each.id)) for _, each in found["items"]]
+    items = [
+        documents.configuration(call.installation, call.actor, each, known.get(each.id)) for _, each in found["items"]
+    ]
     return Answer({**found, "items": items})
 
 
@@ -128,7 +130,7 @@ def delete_config(call: Call) -> Answer:
     return Answer({"configId": config_id, "result": "deleted", "backupsKept": deleted.backups})
 
 
-@ROUTES.add("GET", "/configs/<config_id>/export", permission="overview.read", answer=OPEN, errors=(404,))
+@ROUTES.add("GET", "/configs/<config_id>/export", permission="destinations.read", answer=OPEN, errors=(404,))
 def export_config(call: Call) -> Answer:
     """The document alone, without its secrets, to be imported elsewhere."""
     return Answer(configurations.shown(configurations.find(call.installation, call.path["config_id"])))
@@ -194,7 +196,7 @@ def preview_schedule(call: Call) -> Answer:
 
 def _answer(call: Call, found: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     tag = {"ETag": f'"{found.version}"'}
-    return Answer(documents.configuration(call.installation, found), status, {**tag, **(headers or {})})
+    return Answer(documents.configuration(call.installation, call.actor, found), status, {**tag, **(headers or {})})
 
 
 def _expected_version() -> int | None:

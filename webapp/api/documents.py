@@ -9,6 +9,7 @@ from webapp.installation import Installation
 from webapp.models import ApiToken, Backup, BackupCopy, Configuration, Run, RunProblem, Schedule, User
 from webapp.models.backup import LOST
 from webapp.services import configurations, restore_points, schedules, trash, work
+from webapp.services.access import Actor
 
 _NEXT = 3
 
@@ -44,8 +45,16 @@ def run(row: Run, problems: Sequence[RunProblem] = ()) -> dict[str, Any]:
     }
 
 
-def configuration(installation: Installation, row: Configuration, schedule: Schedule | None = None) -> dict[str, Any]:
-    """A configuration without its secrets, and when it runs next: by `schedule` when that is not out of date."""
+def configuration(
+    installation: Installation, actor: Actor, row: Configuration, schedule: Schedule | None = None
+) -> dict[str, Any]:
+    """A configuration without its secrets, and when it runs next: by `schedule` when that is not out of date. Who may
+    not read destinations learns only of which kind they are."""
+    document = configurations.shown(row)
+    if not actor.may("destinations.read"):
+        kept = ("type", "ref")
+        places = [{key: each[key] for key in kept if key in each} for each in document["destinations"]]
+        document = {**document, "destinations": places}
     if schedule is not None and schedule.version == row.version:
         next_runs = schedules.following(schedule, installation.clock(), _NEXT)
     else:
@@ -55,7 +64,7 @@ def configuration(installation: Installation, row: Configuration, schedule: Sche
         "version": row.version,
         "createdAt": row.created_at,
         "updatedAt": row.updated_at,
-        "configuration": configurations.shown(row),
+        "configuration": document,
         "nextRuns": next_runs,
     }
 

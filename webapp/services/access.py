@@ -14,13 +14,15 @@ from webapp.services.permissions import PERMISSIONS, SCOPES, allows
 @dataclass(frozen=True)
 class Actor:
     """Who acts. `identity` is for runs and the audit log: `user:maria`, `token:tk_… (maria)`, `local:root`, `system`;
-    `user_id` the row of the person behind it; `scope` of a token; `address` where the request came from."""
+    `user_id` the row of the person behind it; `scope` of a token, which `is_limited` when it has an end or networks;
+    `address` where the request came from."""
 
     identity: str
     role: str
     user_id: int | None = None
     scope: str | None = None
     address: str | None = None
+    is_limited: bool = False
 
     def may(self, permission: str) -> bool:
         """Whether the permission is theirs."""

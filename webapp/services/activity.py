@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -104,15 +105,18 @@ def standstill(installation: Installation) -> str:
     """Why backups do not run by themselves just now, in a sentence; "" while they do: nothing that was due more than
     two minutes ago was left undone, and no run has waited for so long for a worker."""
     late = installation.clock() - _PATIENCE
-    busy = select(Run.config_id).where(Run.state.in_(ACTIVE), Run.config_id.is_not(None))
-    due = select(func.min(Schedule.next_at)).where(Schedule.next_at < late, Schedule.config_id.not_in(busy))
-    waiting = select(func.min(Run.created_at)).where(Run.state == QUEUED, Run.created_at < late)
-    working = select(func.min(Run.id)).where(Run.state == RUNNING)
-    query = select(due.scalar_subquery(), waiting.scalar_subquery(), working.scalar_subquery())
+    busy = select(Run.config_id).where(Run.kind == "create", Run.state.in_(ACTIVE), Run.config_id.is_not(None))
+    due: Any = select(func.min(Schedule.next_at)).where(Schedule.next_at < late, Schedule.config_id.not_in(busy))
+    alive = installation.clock() - timedelta(seconds=installation.expiry_seconds)
+    served = select(Run.queue).where(Run.state == RUNNING, Run.heartbeat_at >= alive, Run.queue.is_not(None))
+    waiting: Any = select(func.min(Run.created_at)).where(
+        Run.state == QUEUED, Run.created_at < late, Run.queue.not_in(served)
+    )
+    query = select(due.scalar_subquery(), waiting.scalar_subquery())
     with installation.database.reading() as session:
-        since, asked, at_work = session.execute(query).one()
+        since, asked = session.execute(query).one()
     if since is not None:
         return f"The scheduler did not start what was due at {since:%Y-%m-%d %H:%M} UTC. No backup runs by itself."
-    if asked is not None and at_work is None:
+    if asked is not None:
         return f"A run has waited for a worker since {asked:%Y-%m-%d %H:%M} UTC. Nothing is carried out."
     return ""

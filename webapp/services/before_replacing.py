@@ -24,6 +24,7 @@ from webapp.services.keyrings import Tell
 from webapp.services.replaceable import DatabasePlace, FolderPlace, Place, key_of, url_of
 
 _KEPT = 10
+PREFIX = "before-replacing-"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def choose(installation: Installation, backup: Backup, place: Place, *, cwd: Pat
 
 def own_id(installation: Installation, place: Place) -> str:
     """The id of the target's own configuration, the same each time."""
-    return f"before-replacing-{key_of(place, installation.host)[:12]}"
+    return f"{PREFIX}{key_of(place, installation.host)[:12]}"
 
 
 def make(
@@ -62,6 +63,8 @@ def make(
         configurations.store(installation, _document(installation, plan, place, config_id))
     order = backups.Order(config_id, plan.identity, tags={"before": plan.public_id}, trigger="restore-point")
     done = backups.create(installation, order, cwd=cwd, progress=progress, tell=tell)
+    if (done.run.result or {}).get("files", {}).get("unreadable"):
+        raise Conflict(f"Not all of {plan.target} could be read and kept, so nothing was replaced.")
     if done.run.state in (SUCCEEDED, WARNING) and done.run.backup_id:
         return done.run.backup_id
     if done.error is not None:

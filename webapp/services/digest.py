@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select, text
 
 from webapp.installation import Installation
-from webapp.models import Configuration, Event, Schedule
+from webapp.models import Configuration, Event
 from webapp.notify.message import BAD, GOOD, WARNING, Message
 from webapp.notify.words import size, when
 from webapp.notify_rules import WEEKLY
-from webapp.services import recipients, restore_points, trends
+from webapp.services import protection, recipients, trends
+from webapp.services.protection import Protection
 
 HOUR = time(8)
 SHOWN = 40
@@ -46,14 +47,10 @@ def message(installation: Installation, event: Event) -> Message:
     """What it says, as things are now."""
     since = datetime.fromisoformat(event.details["since"])
     found = trends.trend(installation, since)
-    series = {each.config_id: each for each in restore_points.series(installation)}
-    with installation.database.reading() as session:
-        query = select(Configuration, Schedule.missed_at).outerjoin(Schedule, Schedule.config_id == Configuration.id)
-        rows = session.execute(query.where(Configuration.deleted_at.is_(None)).order_by(Configuration.id)).all()
-    overdue = [each.id for each, missed_at in rows if missed_at is not None]
-    without = [each.id for each, _ in rows if each.enabled and not series[each.id].count]
+    every = [each for each in protection.of_all(installation) if each.status != protection.OFF]
+    counted = protection.counts(every)
     bad = sum(found.causes.values())
-    tone = BAD if overdue or without else WARNING if bad else GOOD
+    tone = BAD if counted[protection.UNPROTECTED] else WARNING if bad or counted[protection.AT_RISK] else GOOD
     zone = installation.settings.timezone
     facts = [
         ("Since", when(since, zone)),
@@ -61,17 +58,17 @@ def message(installation: Installation, event: Event) -> Message:
         ("Stored", f"{size(found.sums[-1])} new in {found.backups} restore points"),
         *(("Failed because of", f"{cause} ({count}×)") for cause, count in found.causes.items()),
     ]
-    protected = len(rows) - len({*overdue, *without})
+    verdict = f"{counted[protection.PROTECTED]} of {len(every)} backups are protected"
     return Message(
         tone=tone,
-        subject=f"{_WORDS[tone]}: {protected} of {len(rows)} configurations are up to date",
-        headline=f"{protected} of {len(rows)} configurations are up to date",
+        subject=f"{_WORDS[tone]}: {verdict}",
+        headline=verdict,
         facts=tuple(facts),
-        reason=f"Overdue: {', '.join(overdue)}." if overdue else f"{bad} backup runs failed." if bad else "",
+        reason=f"{bad} backup runs failed." if bad else "",
         advice="`backup-cli list --runs --status failed` shows what failed, and `backup-cli doctor` why."
         if bad
         else "",
-        problems=tuple(_line(each, series[each.id], zone, is_overdue=each.id in overdue) for each, _ in rows[:SHOWN]),
+        problems=tuple(_line(each, zone) for each in every[:SHOWN]),
         link=installation.settings.public_url or "",
         footer=f"Holdfast on {installation.host}. How often this comes is set by HOLDFAST_DIGEST.",
     )
@@ -80,10 +77,10 @@ def message(installation: Installation, event: Event) -> Message:
 _WORDS = {GOOD: "OK", WARNING: "Warning", BAD: "FAILED"}
 
 
-def _line(configuration: Configuration, series: restore_points.Series, zone: str, *, is_overdue: bool) -> str:
-    newest = "no restore point yet" if series.newest_at is None else f"newest {when(series.newest_at, zone)}"
-    state = ", OVERDUE" if is_overdue else "" if configuration.enabled else ", switched off"
-    return f"{configuration.name}: {series.count} restore points, {newest}{state}"
+def _line(each: Protection, zone: str) -> str:
+    newest = "no restore point yet" if each.newest is None else f"newest {when(each.newest.finished_at, zone)}"
+    reasons = "".join(f" {reason.text}" for reason in each.reasons)
+    return f"{each.configuration.name}: {each.status}, {each.points} restore points, {newest}.{reasons}"
 
 
 def _period(installation: Installation) -> timedelta:

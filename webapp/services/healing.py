@@ -288,7 +288,8 @@ def _record(installation: Installation, order: Order, target: Repository, result
             after = _look(installation, destination, target, watch)
         result.lost = after.errors
         known = records.known_copies(installation, destination)
-        states |= {identity: PRESENT for identity in after.sound if known.get(identity) == DAMAGED}
+        if not result.repaired.left:  # nobody has read what lies there
+            states |= {identity: PRESENT for identity in after.sound if known.get(identity) == DAMAGED}
         _tell_alarms(installation, result, watch)
     records.set_states(installation, destination, states)
 

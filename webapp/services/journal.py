@@ -177,8 +177,8 @@ def _revert(installation: Installation, entry: Replacement, place: Place, tell: 
     """Removes what was built beside; the target was not touched."""
     from webapp.services import restores
 
-    for part in (BUILD, NEW):
-        place.remove(place.beside(part, entry.public_id))
+    place.remove(place.beside(BUILD, entry.public_id))
+    place.remove(place.beside(NEW, entry.public_id), entry.names.get("new"))
     restores.sweep_beside(installation, place, tell=tell)
     move(installation, entry, REVERTED)
     _forget_secrets(installation, entry)

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 
 from webapp.installation import Installation
-from webapp.models import Backup, Configuration, Schedule
+from webapp.models import Backup, BackupCopy, Configuration, Schedule
+from webapp.models.backup import PRESENT
 from webapp.models.event import MISSED, Event
 from webapp.services import schedules
 
@@ -18,9 +19,10 @@ GRACE = timedelta(minutes=15)
 def look(installation: Installation) -> list[str]:
     """The configurations that are overdue since now, or still and told again; an event was written for each."""
     now = installation.clock()
+    usable = select(BackupCopy.backup_id).where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None))
     newest = (
         select(Backup.config_id, func.max(Backup.finished_at).label("at"))
-        .where(Backup.deleted_at.is_(None))
+        .where(Backup.deleted_at.is_(None), Backup.id.in_(usable))
         .group_by(Backup.config_id)
         .subquery()
     )

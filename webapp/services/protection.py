@@ -1,8 +1,8 @@
 """Is every configuration protected? Answered from restore points that are there and were checked, with the reasons.
 
-A configuration is *protected* when its newest usable restore point is young enough, one of the last weeks was read back
-in full, and nothing about it asks for attention; *at risk* when something does; *unprotected* without a restore point
-that is young enough, whatever its runs say.
+A configuration is *protected* when its newest usable restore point is young enough, one of them was read back in full
+within 30 days, and nothing about it asks for attention; *at risk* when something does; *not protected* when there is no
+restore point that is young enough, whatever its runs say.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, raiseload
 from sqlalchemy.sql.functions import count
 
 from webapp.installation import Installation
 from webapp.models import Alarm, Backup, BackupCopy, Configuration, Run, Schedule
 from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT
-from webapp.models.run import ENDED, FAILED, INTERRUPTED
+from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.services import configurations, overdue
+from webapp.services.before_replacing import PREFIX
 
 PROTECTED, AT_RISK, UNPROTECTED, OFF = "protected", "at risk", "not protected", "switched off"
 STATUSES = (UNPROTECTED, AT_RISK, PROTECTED, OFF)
 CHECKED_WITHIN = timedelta(days=30)
 RUN, VERIFY, RESUME, LOG = "run", "verify", "resume", "log"
+# What a cancelled run leaves behind is told by the one before it.
+_TELLING = (SUCCEEDED, WARNING, FAILED, INTERRUPTED)
+_PARTS = ("database", "files")
+_PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -89,33 +94,60 @@ class _Facts:
         def of(query: Any, column: Any) -> Any:
             return query if config_id is None else query.where(column == config_id)
 
-        usable = case((BackupCopy.trashed_at.is_(None), Backup.id))
-        there = (
-            select(Backup.config_id, count(usable.distinct()), func.max(usable), func.max(BackupCopy.verified_at))
-            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
-            .where(BackupCopy.state == PRESENT, Backup.deleted_at.is_(None))
-        )
-        known = session.execute(of(there, Backup.config_id).group_by(Backup.config_id)).all()
-        numbers = [newest for _, _, newest, _ in known if newest is not None]
-        last = select(func.max(Run.id)).where(Run.kind == "create", Run.state.in_(ENDED))
-        last = of(last, Run.config_id).group_by(Run.config_id)
         wanted = (
             select(Configuration, Schedule)
             .outerjoin(Schedule, Schedule.config_id == Configuration.id)
-            .where(Configuration.deleted_at.is_(None))
+            .where(Configuration.deleted_at.is_(None), Configuration.id.not_like(f"{PREFIX}%"))
         )
         self.configurations = [tuple(row) for row in session.execute(of(wanted, Configuration.id))]
-        self._points = {config: number for config, number, _, _ in known}
-        self._checked = {config: at for config, _, _, at in known}
-        newest = select(Backup).where(Backup.id.in_(numbers)).options(raiseload(Backup.hold))
-        self._newest = {each.config_id: each for each in session.scalars(newest)}
+        self._of_points(session, of)
+        last = select(func.max(Run.id)).where(Run.kind == "create", Run.state.in_(_TELLING))
+        last = of(last, Run.config_id).group_by(Run.config_id)
         self._runs = {run.config_id: run for run in session.scalars(select(Run).where(Run.id.in_(last)))}
-        copies = select(BackupCopy.backup_id, BackupCopy.state).where(BackupCopy.backup_id.in_(numbers))
-        self._copies: dict[int, set[str]] = {}
-        for backup_id, state in session.execute(copies):
-            self._copies.setdefault(backup_id, set()).add(state)
+        bad = (
+            select(Backup.config_id, BackupCopy.state, count(BackupCopy.id), func.max(Backup.sequence))
+            .join(Backup, Backup.id == BackupCopy.backup_id)
+            .where(BackupCopy.state.in_((DAMAGED, LOST, MISSED)), BackupCopy.trashed_at.is_(None))
+            .where(Backup.deleted_at.is_(None))
+        )
+        self._bad: dict[str, dict[str, tuple[int, int]]] = {}
+        for id, state, number, sequence in session.execute(
+            of(bad, Backup.config_id).group_by(Backup.config_id, BackupCopy.state)
+        ):
+            self._bad.setdefault(id, {})[state] = number, sequence
         alarms = select(Backup.config_id, count(Alarm.id)).join(Backup, Backup.public_id == Alarm.backup)
-        self._alarms = _pairs(session.execute(of(alarms, Backup.config_id).group_by(Backup.config_id)))
+        rows = session.execute(of(alarms, Backup.config_id).group_by(Backup.config_id))
+        self._alarms = dict(tuple(row) for row in rows)
+
+    def _of_points(self, session: Session, of: Any) -> None:
+        """Restore points that can be used: a copy is present, not in the trash, and all of the sources are in it."""
+        usable = (
+            select(
+                Backup.config_id,
+                Backup.type,
+                count(Backup.id.distinct()),
+                func.max(Backup.sequence),
+                func.max(BackupCopy.verified_at),
+            )
+            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
+            .where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
+        )
+        types = {configuration.id: configuration.type for configuration, _ in self.configurations}
+        self._points: dict[str, int] = {}
+        self._checked: dict[str, datetime] = {}
+        newest: dict[str, int] = {}
+        for id, type, number, sequence, checked_at in session.execute(
+            of(usable, Backup.config_id).group_by(Backup.config_id, Backup.type)
+        ):
+            if type in _PARTS and types.get(id) not in _PARTS:
+                continue  # of this run alone somebody wanted a part
+            self._points[id] = self._points.get(id, 0) + number
+            newest[id] = max(newest.get(id, 0), sequence)
+            if checked_at is not None:
+                self._checked[id] = max(self._checked.get(id, checked_at), checked_at)
+        query = select(Backup).where(tuple_(Backup.config_id, Backup.sequence).in_(list(newest.items())))
+        found = session.scalars(query.options(raiseload(Backup.hold)))
+        self._newest = {each.config_id: each for each in found}
 
     def protection(self, configuration: Configuration, schedule: Schedule | None, now: datetime) -> Protection:
         id = configuration.id
@@ -124,27 +156,26 @@ class _Facts:
         if schedule is not None:
             limit = overdue.due_by(configuration, schedule, newest.finished_at if newest else None)
         reasons = [
-            *_of_schedule(configuration, schedule, newest),
+            *_of_schedule(configuration, schedule, now),
             *_of_age(newest, limit, now),
             *_of_run(run),
-            *_of_copies(newest, self._copies.get(newest.id, set()) if newest else set(), self._alarms.get(id, 0)),
+            *_of_copies(newest, self._bad.get(id, {}), self._alarms.get(id, 0)),
             *_of_checks(newest, checked, now),
         ]
         points = self._points.get(id, 0)
         return Protection(configuration, schedule, newest, points, limit, checked, run, tuple(reasons))
 
 
-def _pairs(rows: Any) -> dict[str, Any]:
-    return dict(tuple(row) for row in rows)
-
-
-def _of_schedule(configuration: Configuration, schedule: Schedule | None, newest: Backup | None) -> Iterator[Reason]:
+def _of_schedule(configuration: Configuration, schedule: Schedule | None, now: datetime) -> Iterator[Reason]:
     if not configuration.enabled:
         yield Reason(OFF, "It is switched off.", "Nothing backs it up by itself.")
-    elif schedule is not None and schedule.paused_at is not None:
-        yield Reason(AT_RISK, "It is paused.", "It does not run by itself until it is resumed.", RESUME)
     elif configuration.schedule is None:
         yield Reason(AT_RISK, "It has no schedule.", "It is backed up only when somebody asks for it.")
+    elif schedule is None or schedule.version != configuration.version:
+        if now - configuration.updated_at > _PATIENCE:
+            yield Reason(AT_RISK, "The scheduler has not taken it up.", "It does not run by itself.")
+    elif schedule.paused_at is not None:
+        yield Reason(AT_RISK, "It is paused.", "It does not run by itself until it is resumed.", RESUME)
 
 
 def _of_age(newest: Backup | None, limit: datetime | None, now: datetime) -> Iterator[Reason]:
@@ -152,22 +183,28 @@ def _of_age(newest: Backup | None, limit: datetime | None, now: datetime) -> Ite
         yield Reason(UNPROTECTED, "It has no restore point.", "All of it would be lost.", RUN)
     elif limit is not None and limit < now:
         yield Reason(UNPROTECTED, "Its newest restore point is too old.", "The next one is overdue.", RUN)
+    elif newest.finished_at > now + _PATIENCE:
+        yield Reason(AT_RISK, "Its newest restore point is dated in the future.", "Is the clock right?", RUN)
 
 
 def _of_run(run: Run | None) -> Iterator[Reason]:
     if run is not None and run.state in (FAILED, INTERRUPTED):
         yield Reason(AT_RISK, "Its last run failed.", run.error or "", LOG, run.public_id)
+    elif run is not None and run.state == WARNING:
+        yield Reason(AT_RISK, "Its last run left something out.", run.error or "", LOG, run.public_id)
 
 
-def _of_copies(newest: Backup | None, states: set[str], alarms: int) -> Iterator[Reason]:
+def _of_copies(newest: Backup | None, bad: Mapping[str, tuple[int, int]], alarms: int) -> Iterator[Reason]:
     if newest is None:
         return
     if alarms:
         text = "Restore points were deleted, replaced or rolled back, and not by a clean-up."
-        yield Reason(AT_RISK, text, f"{alarms} alarms are open.", VERIFY, newest.public_id)
-    if states & {DAMAGED, LOST}:
-        yield Reason(AT_RISK, "A copy of its newest restore point is damaged or lost.", "", VERIFY, newest.public_id)
-    if MISSED in states:
+        yield Reason(AT_RISK, text, f"Alarms: {alarms}.", VERIFY, newest.public_id)
+    damaged = sum(number for state, (number, _) in bad.items() if state != MISSED)
+    if damaged:
+        text = "Copies of its restore points are damaged or lost."
+        yield Reason(AT_RISK, text, f"Copies: {damaged}. `destination sync --repair` heals.", VERIFY, newest.public_id)
+    if bad.get(MISSED, (0, 0))[1] >= newest.sequence:
         yield Reason(AT_RISK, "A destination lacks its newest restore point.", "The next run copies it there.", RUN)
 
 

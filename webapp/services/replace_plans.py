@@ -4,8 +4,10 @@ looked at again before anything is done: a target that changed meanwhile is not 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
+import socket
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -285,5 +287,16 @@ def _refuse_own_database(installation: Installation, place: DatabasePlace) -> No
     if not url.startswith("postgresql"):
         return
     own, to = parse_url(url), place.connection
-    if (own.host, own.port, own.database) == (to.host, to.port, to.database):
+    is_same = (own.port, own.database) == (to.port, to.database)
+    if is_same and (own.host == to.host or (_is_here(own.host) and _is_here(to.host))):
         raise Invalid(f"{place.target} cannot be replaced: Holdfast keeps its own records there.")
+
+
+def _is_here(host: str | None) -> bool:
+    """Whether a host is this machine, however it is called: a socket, or an address that leads back."""
+    if not host or host.startswith("/"):
+        return True
+    try:
+        return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(host, None))
+    except (OSError, ValueError):
+        return False

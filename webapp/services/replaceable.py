@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from engine.errors import TargetError
 from engine.postgres.connection import Connection, parse_url
 from engine.targets import replace_folder
 from webapp.models.replacement import DATABASE, FOLDER
@@ -95,7 +96,10 @@ class FolderPlace:
 
     def remove(self, name: str, identity: int | None = None) -> None:
         if identity is None or self.identity(name) == identity:
+            replace_folder.refuse_mounts(Path(name))
             staging.remove(Path(name))
+            if self.identity(name) is not None:
+                raise TargetError(f"{name} could not be removed whole.", hint="It is tried again; else remove it.")
 
     def _swap(self, names: Names) -> replace_folder.Swap:
         return replace_folder.Swap(

@@ -191,6 +191,8 @@ def _refuse_unused(typed: Typed, backup: Backup, *, takes_files: bool, takes_dum
 
 
 def _server(text: str, environment: Mapping[str, str]) -> Connection:
+    if detail := placeholders.fault(text):
+        raise Invalid(f"--to {detail}")
     try:
         return parse_url(placeholders.substitute(text, environment, in_url=True), error=TargetError)
     except KeyError as error:

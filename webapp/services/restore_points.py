@@ -16,7 +16,8 @@ from engine.storage.local import LocalStorage, free_bytes
 from webapp.errors import NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Destination
-from webapp.models.backup import MISSED, PRESENT
+from webapp.models.backup import DAMAGED as BROKEN
+from webapp.models.backup import LOST, MISSED, PRESENT, REMOVED
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.services import records, repositories
 from webapp.services.keyrings import Tell
@@ -122,6 +123,16 @@ def status_of(backup: Backup) -> str:
     """`warning` when a problem was met or a destination missed it, else `succeeded`."""
     missed = any(copy.state == MISSED for copy in backup.copies)
     return WARNING if backup.problem_count or missed else SUCCEEDED
+
+
+def condition(backup: Backup) -> str:
+    """As `status_of`, when a copy of it can be used; else in which state the best of them is."""
+    states = [copy.state for copy in backup.copies if copy.state != REMOVED]
+    if PRESENT not in states:
+        return next((state for state in (BROKEN, LOST, MISSED) if state in states), LOST)
+    if all(copy.trashed_at is not None for copy in backup.copies if copy.state == PRESENT):
+        return "in the trash"
+    return status_of(backup)
 
 
 def verified_at(backup: Backup) -> datetime | None:

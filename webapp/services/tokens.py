@@ -52,6 +52,11 @@ def create(installation: Installation, actor: Actor, user: User, wish: Wish) -> 
     networks = _checked(wish, now=installation.clock())
     if actor.scope is not None and SCOPES.index(wish.scope) > SCOPES.index(actor.scope):
         raise Forbidden(f"A token with the scope {actor.scope} cannot make one with the scope {wish.scope}.")
+    if actor.is_limited:
+        raise Forbidden(
+            "A token with an end or with networks makes no other: that would outlive it.",
+            hint="Make it on the command line, or with a token without such limits.",
+        )
     if not user.is_enabled:
         raise Conflict(f"The account {user.name} is disabled.", hint="Enable it first.")
     secret = BEGINNING + base64.b32encode(secrets.token_bytes(_SECRET_BYTES)).decode().lower()
@@ -125,7 +130,10 @@ def described(token: ApiToken) -> dict[str, object]:
 
 def _actor(token: ApiToken, address: str | None) -> Actor:
     identity = f"token:{token.public_id} ({token.user.name})"
-    return Actor(identity, token.user.role, user_id=token.user_id, scope=token.scope, address=address)
+    limited = token.expires_at is not None or bool(token.networks)
+    return Actor(
+        identity, token.user.role, user_id=token.user_id, scope=token.scope, address=address, is_limited=limited
+    )
 
 
 def _note_refusal(installation: Installation, token: ApiToken | None, address: str | None) -> None:

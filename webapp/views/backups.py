@@ -60,7 +60,7 @@ def run(config_id: str) -> Any:
 @needs("configurations.edit")
 def pause(config_id: str) -> Any:
     """It does not run by itself until it is resumed."""
-    schedules.pause(installation(), config_id)
+    schedules.pause(installation(), config_id, actor=g.actor)
     flash(f"{config_id} is paused: it does not run by itself. Resume undoes that.")
     return redirect(url_for("backups.show", config_id=config_id))
 
@@ -69,6 +69,6 @@ def pause(config_id: str) -> Any:
 @needs("configurations.edit")
 def resume(config_id: str) -> Any:
     """It runs by itself again."""
-    schedules.resume(installation(), config_id)
+    schedules.resume(installation(), config_id, actor=g.actor)
     flash(f"{config_id} runs by its schedule again.")
     return redirect(url_for("backups.show", config_id=config_id))

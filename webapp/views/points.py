@@ -54,4 +54,4 @@ def verify(backup_id: str) -> Any:
     return redirect(url_for("runs.show", run_id=started.public_id))
 
 
-_WORDS = {"status_of": restore_points.status_of, "verified_at": restore_points.verified_at}
+_WORDS = {"status_of": restore_points.condition, "verified_at": restore_points.verified_at}

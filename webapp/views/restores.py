@@ -23,7 +23,7 @@ from webapp.services.runs import NewRun
 from webapp.views.showing import unquoted
 
 pages = Blueprint("restores", __name__, url_prefix="/restore-points/<backup_id>")
-_SHORT = slice(3, 9)
+SQLITE = "sqlite"
 _ENTRIES = 500
 
 
@@ -34,7 +34,7 @@ def files(backup_id: str) -> str:
     path = _asked_path()
     with closing(browsing.open_point(installation(), backup_id, tell=_ignore)) as point:
         found = list(itertools.islice(browsing.entries(point, path), _ENTRIES + 1)) if path else []
-        tables = {root.name: browsing.tables(root) for root in point.databases} if not path else {}
+        databases = [(root.name, root.kind == SQLITE, browsing.tables(root)) for root in point.databases]
         folders = point.folders
     return render_template(
         "dashboard/files.html",
@@ -43,7 +43,7 @@ def files(backup_id: str) -> str:
         entries=found[:_ENTRIES],
         is_cut=len(found) > _ENTRIES,
         folders=folders,
-        tables=tables,
+        databases=databases,
     )
 
 
@@ -61,7 +61,8 @@ def new(backup_id: str) -> Any:
     """First the form; what it holds is then shown as a plan, and sent from there."""
     own = installation()
     point = records.find(own, backup_id)
-    form = Restore(folder=_beside(point), only=request.args.get("only", ""))
+    beside = own.settings.home.parent  # the home itself takes nothing that is restored
+    form = Restore(only=request.args.get("only", ""))
     if not form.validate_on_submit():
         return _form(form, point), 422 if form.errors else 200
     order = restores.Order(
@@ -72,7 +73,7 @@ def new(backup_id: str) -> Any:
         verify=form.verify.data,
     )
     try:
-        plan = restores.plan(own, order, cwd=own.settings.home, tell=_ignore)
+        plan = restores.plan(own, order, cwd=beside, tell=_ignore)
     except (ServiceError, EngineError) as error:
         form.form_errors.append(f"{error.message} {error.hint}".strip())
         return _form(form, point), 422
@@ -85,7 +86,7 @@ def new(backup_id: str) -> Any:
         backup_id=point.public_id,
         arguments={"only": list(order.only), "jobs": 1, "verify": order.verify},
     )
-    run = submit.submit(own, wanted, sealed={"targets": list(order.targets)})
+    run = submit.submit(own, wanted, sealed={"targets": list(order.targets), "cwd": str(beside)})
     flash("The restore was started. What is restored takes its name when all of it is there.")
     return redirect(url_for("runs.show", run_id=run.public_id))
 
@@ -97,12 +98,14 @@ def _asked_path() -> str | None:
 
 
 def _form(form: Restore, point: Backup) -> str:
-    return render_template("dashboard/restore.html", form=form, point=point)
-
-
-def _beside(point: Backup) -> str:
-    """A folder beside the home, which is not there yet."""
-    return str(installation().settings.home.parent / f"restored-{point.config_id}-{point.public_id[_SHORT]}")
+    in_folder = [str(database["name"]).startswith("/") for database in point.databases]
+    return render_template(
+        "dashboard/restore.html",
+        form=form,
+        point=point,
+        takes_folder=bool(point.paths) or any(in_folder),
+        takes_server=not all(in_folder),
+    )
 
 
 def _ignore(text: str) -> None:

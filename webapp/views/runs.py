@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from flask import Blueprint, Response, abort, flash, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, g, make_response, redirect, render_template, request, url_for
 
 from webapp.extensions import installation
 from webapp.models.run import KINDS, STATES
@@ -66,7 +66,7 @@ def live(run_id: str) -> Response:
 @needs("runs.cancel")
 def cancel(run_id: str) -> Any:
     """Asks it to stop."""
-    runs.request_cancel(installation(), run_id)
+    runs.request_cancel(installation(), run_id, actor=g.actor)
     flash("It was asked to stop. What it has stored already stays, and the next run uses it.")
     return redirect(url_for("runs.show", run_id=run_id))
 
