@@ -148,7 +148,7 @@ def test_a_clock_that_is_far_ahead_ends_neither_trash_nor_grace(shelf: Shelf) ->
     shelf.hands.now = before + WEEK  # it was set right
     right = shelf.clean()
     assert shelf.gone(right, "removed") == {"backups": ids[1:2]}
-    assert size - shelf.size() > LARGE
+    assert size - shelf.size() > LARGE * 9 // 10  # what was made meanwhile is small
     shelf.check(ids[2:])
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from werkzeug.test import TestResponse
 
+from engine.chunker import MAXIMUM
 from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.shelf import Shelf, random_bytes
 from tests.webapp.site import PASSWORD, Site, person
@@ -28,7 +29,7 @@ from webapp.services.access import SYSTEM, Actor
 from webapp.services.downloads import Wish
 from webapp.settings import read_settings
 
-BIG = random_bytes(7, 3_000_000)
+BIG = random_bytes(7, 3 * MAXIMUM)
 ODD = b"odd \xff\\..\nname"
 
 
@@ -126,7 +127,7 @@ def test_archives_keep_little_in_memory(made: Made) -> None:
         found = downloads.fetch(installation, SYSTEM, wish, tell=lambda text: None)
         sizes = [len(piece) for piece in found.pieces]
         assert sum(sizes) > len(BIG)
-        assert max(sizes) < 2_200_000
+        assert max(sizes) < MAXIMUM + 100_000
 
 
 def test_a_zip_of_too_many_entries_breaks_off(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
