@@ -342,10 +342,8 @@ class _Check:
             return False
         if self._needed is not None:
             self._needed.update(location.pack.name for location in chain(self._table, id))
-        damage = self._bad_blobs.get(id)
-        if damage is None and self._bad_blobs:  # of what it leans on: perhaps only that was read
-            leant_on = (location.entry.id for location in chain(self._table, id))
-            damage = next((self._bad_blobs[base] for base in leant_on if base in self._bad_blobs), None)
+        needed = (location.entry.id for location in chain(self._table, id)) if self._bad_blobs else ()
+        damage = next((self._bad_blobs[each] for each in needed if each in self._bad_blobs), None)
         if damage is not None:
             self._hit(damage, backup, path)
         return damage is None
