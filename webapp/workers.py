@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import threading
+import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -27,6 +29,7 @@ log = logging.getLogger("holdfast.worker")
 TTL_SECONDS = 60
 LOOK_SECONDS = 10
 AGAIN_SECONDS = 2.0
+_GROUP_LOOKS, _GROUP_SECONDS = 100, 0.01
 
 
 class Worker(RqWorker):
@@ -69,6 +72,18 @@ class Worker(RqWorker):
         self._arm()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         jobs.stop_in_order()
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """The stock worker signals the group that its child is in: until the child has one of its own, that is the
+        worker's, with everything beside it."""
+        with suppress(ProcessLookupError):
+            for _ in range(_GROUP_LOOKS):
+                group = os.getpgid(self.horse_pid)
+                if group != os.getpgrp():
+                    os.killpg(group, sig)
+                    return
+                time.sleep(_GROUP_SECONDS)
+            os.kill(self.horse_pid, sig)
 
     def handle_warm_shutdown_request(self) -> None:
         """Whoever stops the worker stops its run, in order; what ran by itself is tried again."""
