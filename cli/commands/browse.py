@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from webapp.services.differences import Difference
 
 STDOUT = "-"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @click.command("show")
@@ -214,7 +212,7 @@ def _entry_lines(found: Iterator[Entry], zone: str) -> Iterator[str]:
     from webapp.services import browsing
 
     for entry in found:
-        moment = output.when(_moment(entry.modified), zone)
+        moment = output.when(entry.modified_at, zone)
         target = "" if entry.target is None else f" -> {points.pasteable(os.fsdecode(entry.target))}"
         owner, group = output.visible(entry.owner or "-"), output.visible(entry.group or "-")
         name = points.pasteable(os.fsdecode(entry.name))
@@ -234,20 +232,10 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
         "owner": entry.owner or None,
         "group": entry.group or None,
         "size": entry.size,
-        "modifiedAt": _moment(entry.modified),
+        "modifiedAt": entry.modified_at,
         "modifiedNs": entry.modified,
         "target": None if entry.target is None else os.fsdecode(entry.target),
     }
-
-
-def _moment(nanoseconds: int | None) -> datetime | None:
-    """None also for times that no calendar of ours reaches, which file systems allow."""
-    if nanoseconds is None:
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-    except OverflowError:
-        return None
 
 
 def _list_tables(door: Door, point: Point, text: str) -> None:

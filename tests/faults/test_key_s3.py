@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,12 +16,12 @@ from engine.errors import WrongKey
 from engine.repository import repository as engine
 from tests.support.faults import run_and_wait
 from tests.support.s3 import Store
-from tests.webapp.keyring_home import NEW, key_of, opened_at, opens, silent
+from tests.webapp.keyring_home import KILLED, NEW, change_until, finish, key_of, opened_at, opens, silent
 from webapp.installation import Installation
-from webapp.services import destinations, keyrings
+from webapp.services import destinations
 from webapp.services import keys as service
 
-_KILLED = 77
+_REQUESTS = ("http.client.send",)
 # Without --full only each of so many requests is tried.
 SAMPLE = 10
 
@@ -77,10 +75,12 @@ def test_killed_at_any_request(moto: Store, tmp_path: Path, seed: int, change: s
     while True:
         home = bucket.home()
         old = key_of(home)
-        status = run_and_wait(lambda home=home, number=number: _change_until(home, number, change))
+        status = run_and_wait(
+            lambda home=home, number=number: change_until(home, CHANGES[change], events=_REQUESTS, number=number)
+        )
         assert max(bucket.opens(home, old), bucket.opens(home, NEW)) > 0, number
         assert opens(home, key_of(home)), number
-        _finish(home, change)
+        finish(home, CHANGES[change], is_key=change == "key")
         wanted = NEW if change == "key" else old
         assert bucket.opens(home, wanted) == opens(home, wanted) > 0, number
         assert change != "key" or not bucket.opens(home, old)
@@ -89,31 +89,6 @@ def test_killed_at_any_request(moto: Store, tmp_path: Path, seed: int, change: s
         shutil.rmtree(home)
         if status == 0:
             break
-        assert status == _KILLED, number
+        assert status == KILLED, number
         number += step
     assert number > 2 * step  # the requests were met, and killed at, one by one
-
-
-def _change_until(home: Path, number: int, change: str) -> None:
-    """The change in this process, which dies before its request number `number`."""
-    count = 0
-
-    def die(event: str, arguments: object) -> None:
-        nonlocal count
-        if event == "http.client.send":
-            count += 1
-            if count == number:
-                os._exit(_KILLED)
-
-    installation = opened_at(home)
-    sys.addaudithook(die)
-    CHANGES[change](installation)
-
-
-def _finish(home: Path, change: str) -> None:
-    with closing(opened_at(home)) as installation:
-        if change == "key" and key_of(home) == NEW:
-            assert service.settle(installation) == {}
-        else:
-            CHANGES[change](installation)
-        assert keyrings.retired(installation.settings) == set()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -13,10 +16,13 @@ from engine.storage.local import LocalStorage
 from tests.support.command import CommandLine
 from tests.webapp.points import Shop
 from webapp.installation import Installation, open_installation
+from webapp.services import keyrings
+from webapp.services import keys as service
 from webapp.settings import read_settings
 
 NEW = bytes(range(32))
 PLACES = ("one", "two")
+KILLED = 77
 CODE = re.compile(r"(?:[A-Z2-7]{4}-\s*){13}[A-Z2-7]{4}")
 
 
@@ -34,6 +40,32 @@ def make(folder: Path) -> tuple[Path, str]:
 def opened_at(home: Path, **environment: str) -> Installation:
     """The installation; to be closed."""
     return open_installation(read_settings({"HOLDFAST_HOME": str(home), **environment}))
+
+
+def change_until(home: Path, change: Callable[[Installation], object], *, events: Collection[str], number: int) -> None:
+    """The change in this process, which dies before its step number `number`: an audit event of one of these names."""
+    count = 0
+
+    def die(event: str, arguments: object) -> None:
+        nonlocal count
+        if event in events:
+            count += 1
+            if count == number:
+                os._exit(KILLED)
+
+    installation = opened_at(home)
+    sys.addaudithook(die)
+    change(installation)
+
+
+def finish(home: Path, change: Callable[[Installation], object], *, is_key: bool) -> None:
+    """The change once more, as somebody would who does not know how far it came; a new key may be in place already."""
+    with closing(opened_at(home)) as installation:
+        if is_key and key_of(home) == NEW:
+            assert service.settle(installation) == {}
+        else:
+            change(installation)
+        assert keyrings.retired(installation.settings) == set()
 
 
 def silent(message: str) -> None:

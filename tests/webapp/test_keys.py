@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +16,19 @@ from engine import keyring as keys
 from engine.errors import WrongKey
 from tests.support.command import CommandLine
 from tests.support.faults import run_and_wait
-from tests.webapp.keyring_home import CODE, NEW, PLACES, key_of, opened_at, opens, reads_everything, silent
+from tests.webapp.keyring_home import (
+    CODE,
+    KILLED,
+    NEW,
+    PLACES,
+    change_until,
+    finish,
+    key_of,
+    opened_at,
+    opens,
+    reads_everything,
+    silent,
+)
 from webapp.errors import Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Configuration, Destination, User
@@ -26,7 +36,6 @@ from webapp.services import accounts, destinations, doctor, keyrings, kit, repos
 from webapp.services import keys as service
 from webapp.services.access import SYSTEM
 
-_KILLED = 77
 _STEPS = {"os.link", "os.rename", "os.remove"}
 
 
@@ -290,11 +299,13 @@ def test_killed_at_any_step_everything_still_opens_and_a_second_call_finishes(
     for step in itertools.count(1):
         copy = tmp_path / f"copy-{step}"
         shutil.copytree(home, copy)
-        status = run_and_wait(lambda copy=copy, step=step: _change_until(copy, step, change))
+        status = run_and_wait(
+            lambda copy=copy, step=step: change_until(copy, CHANGES[change], events=_STEPS, number=step)
+        )
         for place in (copy / "one", copy / "two"):
             assert reads_everything(place, old) or reads_everything(place, NEW), step
         assert opens(copy, key_of(copy)), step  # the key that is in the home works there
-        _finish(copy, change)
+        finish(copy, CHANGES[change], is_key=change == "key")
         wanted = NEW if change == "key" else old
         for place in (copy, copy / "one", copy / "two"):
             assert opens(place, wanted) == opens(copy, wanted), step
@@ -306,30 +317,5 @@ def test_killed_at_any_step_everything_still_opens_and_a_second_call_finishes(
         shutil.rmtree(copy)
         if status == 0:
             break
-        assert status == _KILLED, step
+        assert status == KILLED, step
     assert step > 15  # the steps were met, and killed at, one by one
-
-
-def _change_until(home: Path, step: int, change: str) -> None:
-    """The change in this process, which dies before its step number `step` on any disk."""
-    count = 0
-
-    def die(event: str, arguments: object) -> None:
-        nonlocal count
-        if event in _STEPS:
-            count += 1
-            if count == step:
-                os._exit(_KILLED)
-
-    installation = opened_at(home)
-    sys.addaudithook(die)
-    CHANGES[change](installation)
-
-
-def _finish(home: Path, change: str) -> None:
-    with closing(opened_at(home)) as installation:
-        if change == "key" and key_of(home) == NEW:
-            assert service.settle(installation) == {}
-        else:
-            CHANGES[change](installation)
-        assert keyrings.retired(installation.settings) == set()

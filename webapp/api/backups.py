@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -24,10 +24,9 @@ from webapp.api.schemas import (
 from webapp.models import Run
 from webapp.schema.configuration import BackupType
 from webapp.schema.fields import Id, Label, Model
-from webapp.services import audit, configurations, history, pins, records, stats, submit
+from webapp.services import audit, history, pins, records, stats, submit
 from webapp.services.access import require
 from webapp.services.history import Wanted
-from webapp.services.runs import NewRun
 
 ROUTES = Routes()
 _LOCATION = ("Location",)
@@ -91,12 +90,8 @@ class Period(Query):
 def create_backup(call: Call) -> Answer:
     """Starts a backup."""
     asked = call.body
-    configurations.find(call.installation, asked.config_id)
-    arguments: dict[str, Any] = {"tags": dict(asked.tags)}
-    if asked.type is not None:
-        arguments["type"] = asked.type
-    new = NewRun("create", call.actor.identity, config_id=asked.config_id, type=asked.type, arguments=arguments)
-    return started(submit.submit(call.installation, new))
+    run = submit.backup(call.installation, call.actor.identity, asked.config_id, as_type=asked.type, tags=asked.tags)
+    return started(run)
 
 
 @ROUTES.add(
@@ -113,10 +108,8 @@ def create_backup(call: Call) -> Answer:
 def create_restore_point(call: Call) -> Answer:
     """Makes a restore point now, before something big; its name is kept as the tag `name`."""
     asked = call.body
-    configurations.find(call.installation, asked.config_id)
-    arguments = {"tags": {"name": asked.name}}
-    new = NewRun("create", call.actor.identity, config_id=asked.config_id, arguments=arguments, trigger="restore-point")
-    return started(submit.submit(call.installation, new))
+    tags, who = {"name": asked.name}, call.actor.identity
+    return started(submit.backup(call.installation, who, asked.config_id, tags=tags, trigger="restore-point"))
 
 
 @ROUTES.add(
@@ -133,11 +126,8 @@ def create_restore_point(call: Call) -> Answer:
 def verify_backup(call: Call) -> Answer:
     """Reads a restore point back, everywhere it is."""
     backup = records.find(call.installation, call.path["backup_id"])
-    arguments = {"readPercent": call.body.read_percent}
-    new = NewRun(
-        "verify", call.actor.identity, config_id=backup.config_id, backup_id=backup.public_id, arguments=arguments
-    )
-    return started(submit.submit(call.installation, new))
+    who, percent = call.actor.identity, call.body.read_percent
+    return started(submit.verification(call.installation, who, backup, read_percent=percent))
 
 
 @ROUTES.add("GET", "/backups", permission="overview.read", query=Which, answer=page_of(BACKUP), errors=(404,))

@@ -8,7 +8,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import StringConstraints
@@ -35,7 +34,6 @@ from webapp.services.downloads import Wish
 
 ROUTES = Routes()
 Form = Literal["file", "dump", "sql", "zip", "tar"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTRY = record(
     name=TEXT,
     kind=TEXT,
@@ -211,19 +209,9 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "owner": entry.owner or None,
         "group": entry.group or None,
         "size": entry.size,
-        "modifiedAt": _moment(entry.modified),
+        "modifiedAt": entry.modified_at,
         "target": None if entry.target is None else os.fsdecode(entry.target),
     }
-
-
-def _moment(nanoseconds: int | None) -> datetime | None:
-    """None also for times that no calendar of ours reaches, which file systems allow."""
-    if nanoseconds is None:
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-    except OverflowError:
-        return None
 
 
 def _cursor(name: bytes) -> str:

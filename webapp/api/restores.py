@@ -13,7 +13,6 @@ from webapp.errors import Conflict, Fault, Faulty, NotBuilt
 from webapp.models import Run
 from webapp.schema.fields import Label, Model
 from webapp.services import journal, records, replace_plans, replacing, submit
-from webapp.services.runs import NewRun
 
 ROUTES = Routes()
 _LOCATION = ("Location",)
@@ -165,15 +164,7 @@ def _beside(call: Call) -> Run:
         raise Faulty("The body does not fit.", faults)
     backup = records.find(call.installation, call.path["backup_id"])
     targets = [asked.target] if isinstance(asked.target, str) else list(asked.target or ())
-    arguments: dict[str, Any] = {"only": list(asked.only), "jobs": 1, "verify": asked.verify}
+    arguments: dict[str, Any] = {"only": list(asked.only), "verify": asked.verify}
     if asked.reason:
         arguments["reason"] = asked.reason
-    new = NewRun(
-        "restore",
-        call.actor.identity,
-        config_id=backup.config_id,
-        backup_id=backup.public_id,
-        type=backup.type,
-        arguments=arguments,
-    )
-    return submit.submit(call.installation, new, sealed={"targets": targets})
+    return submit.restore(call.installation, call.actor.identity, backup, arguments, {"targets": targets})

@@ -15,6 +15,8 @@ KINDS = ("create", "restore", "verify", "cleanup", "sync", "restore-point")
 QUEUED, RUNNING = "queued", "running"
 SUCCEEDED, WARNING, FAILED, CANCELLED, INTERRUPTED = "succeeded", "warning", "failed", "cancelled", "interrupted"
 ACTIVE = (QUEUED, RUNNING)
+UNDO = "undo"
+"""The type of a run of the kind `restore` that takes one back."""
 ENDED = (SUCCEEDED, WARNING, FAILED, CANCELLED, INTERRUPTED)
 STATES = ACTIVE + ENDED
 _ONE_ACTIVE = text("kind = 'create' AND state IN ('queued', 'running')")

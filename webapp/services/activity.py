@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 
 from webapp.installation import Installation
 from webapp.models import Backup, Run, Schedule
-from webapp.models.run import ACTIVE, CANCELLED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, WARNING
+from webapp.models.run import ACTIVE, CANCELLED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, UNDO, WARNING
 from webapp.services.restore_points import total_of
+from webapp.services.sql_times import utc_day
 
 DAYS = 30
 _PATIENCE = timedelta(minutes=2)
@@ -47,7 +48,7 @@ def days(installation: Installation) -> dict[str, list[Day]]:
     """The last 30 days by the id of the configuration, the oldest first; under "" those of all together."""
     today = installation.clock().date()
     first = today - timedelta(days=DAYS - 1)
-    day = func.date(Run.created_at)
+    day: Any = utc_day(Run.created_at)
     query = (
         select(Run.config_id, day, Run.state, func.count(Run.id))
         .where(Run.kind == "create", Run.created_at >= _midnight(first, installation.clock()))
@@ -59,7 +60,7 @@ def days(installation: Installation) -> dict[str, list[Day]]:
         rows = session.execute(query).all()
     for config_id, text, state, count in rows:
         for key in (config_id, ""):
-            of_day = found.setdefault(key, {}).setdefault(date.fromisoformat(str(text)), {})
+            of_day = found.setdefault(key, {}).setdefault(date.fromisoformat(text), {})
             of_day[_OUTCOMES[state]] = of_day.get(_OUTCOMES[state], 0) + count
     span = [first + timedelta(days=number) for number in range(DAYS)]
     return {key: [_day(each, by_day.get(each, {})) for each in span] for key, by_day in found.items()}
@@ -95,8 +96,9 @@ def success_rate(days: list[Day]) -> tuple[int, int]:
 
 
 def last_restore(installation: Installation) -> Run | None:
-    """The restore that ended well last: how long one takes."""
-    query = select(Run).where(Run.kind == "restore", Run.state.in_((SUCCEEDED, WARNING))).order_by(Run.id.desc())
+    """The restore that ended well last: how long one takes. To undo one is not to restore."""
+    is_restore = (Run.kind == "restore") & Run.type.is_distinct_from(UNDO)
+    query = select(Run).where(is_restore, Run.state.in_((SUCCEEDED, WARNING))).order_by(Run.id.desc())
     with installation.database.reading() as session:
         return session.scalars(query.limit(1)).first()
 

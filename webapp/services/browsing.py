@@ -8,6 +8,7 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from engine.errors import EngineError, NotARepository, StorageError
 from engine.errors import NotFound as Absent
@@ -35,6 +36,7 @@ KINDS = {
     tree.BLOCK: ("block device", stat.S_IFBLK),
 }
 _SLASH = b"/"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ class Entry:
     size: int | None = None
     modified: int | None = None
     target: bytes | None = None
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """`modified` to the microsecond; None also for times that no calendar of ours reaches, which file systems
+        allow."""
+        if self.modified is None:
+            return None
+        try:
+            return _EPOCH + timedelta(microseconds=self.modified // 1000)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from webapp.installation import Installation
 from webapp.models import Configuration, Run
-from webapp.models.run import SUCCEEDED, WARNING
+from webapp.models.run import SUCCEEDED, UNDO, WARNING
 from webapp.services.sql_times import epoch
 
 CREATE, RESTORE = "create", "restore"
@@ -46,6 +46,7 @@ def good_ends(installation: Installation, since: datetime, *, config_id: str | N
     query = select(Run.config_id, Run.kind, epoch(Run.started_at), epoch(Run.finished_at)).where(
         Run.kind.in_((CREATE, RESTORE)), Run.created_at >= since, Run.state.in_(_GOOD), Run.started_at.is_not(None)
     )
+    query = query.where(Run.type.is_distinct_from(UNDO))  # takes seconds: that is not how long a restore takes
     if config_id is not None:
         query = query.where(Run.config_id == config_id)
     with installation.database.reading() as session:

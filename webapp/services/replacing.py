@@ -16,7 +16,7 @@ from webapp.errors import ConfirmationNeeded, Conflict, ServiceError
 from webapp.installation import Installation
 from webapp.models import Replacement, RestorePlan, Run
 from webapp.models.replacement import FOLDER, REPLACED, SWAPPING, UNDOING, UNDONE
-from webapp.models.run import FAILED, SUCCEEDED, WARNING
+from webapp.models.run import FAILED, SUCCEEDED, UNDO, WARNING
 from webapp.queue import RESTORE
 from webapp.services import audit, before_replacing, journal, replace_plans, repositories, restores, submit, work
 from webapp.services.backups import SPOOL
@@ -26,8 +26,6 @@ from webapp.services.replaceable import BUILD, NEW, OLD, DatabasePlace, FolderPl
 from webapp.services.restore_plans import Plan
 from webapp.services.runs import NewRun
 from webapp.services.work import Ended, Finished
-
-UNDO = "undo"
 
 
 def accept(installation: Installation, plan_id: str, *, plan_hash: str, confirm: str) -> RestorePlan:

@@ -11,9 +11,9 @@ from typing import Any
 
 from webapp.errors import Unavailable
 from webapp.installation import Installation
-from webapp.models import Configuration, Run
+from webapp.models import Backup, Configuration, Run
 from webapp.queue import BACKUP, RESTORE, opened
-from webapp.services import runs, schedules, secrets
+from webapp.services import configurations, runs, schedules, secrets
 from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
 
@@ -25,6 +25,46 @@ def submit(installation: Installation, new: NewRun, *, sealed: Mapping[str, Any]
     with suppress(Unavailable):
         send(installation, [run])
     return run
+
+
+def backup(
+    installation: Installation,
+    identity: str,
+    config_id: str,
+    *,
+    as_type: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    trigger: str = "manual",
+) -> Run:
+    """A backup of a configuration, for this run perhaps of another type. Raises NotFound, Busy."""
+    configurations.find(installation, config_id)
+    arguments: dict[str, Any] = {"tags": dict(tags or {})}
+    if as_type is not None:
+        arguments["type"] = as_type
+    new = NewRun("create", identity, config_id=config_id, type=as_type, arguments=arguments, trigger=trigger)
+    return submit(installation, new)
+
+
+def verification(installation: Installation, identity: str, point: Backup, *, read_percent: int = 100) -> Run:
+    """A check of a restore point, everywhere it is."""
+    arguments = {"readPercent": read_percent}
+    new = NewRun("verify", identity, config_id=point.config_id, backup_id=point.public_id, arguments=arguments)
+    return submit(installation, new)
+
+
+def restore(
+    installation: Installation, identity: str, point: Backup, arguments: Mapping[str, Any], sealed: Mapping[str, Any]
+) -> Run:
+    """A restore to new places; targets may hold passwords, so they are among what is `sealed`."""
+    new = NewRun(
+        "restore",
+        identity,
+        config_id=point.config_id,
+        backup_id=point.public_id,
+        type=point.type,
+        arguments={"jobs": 1, **arguments},
+    )
+    return submit(installation, new, sealed=sealed)
 
 
 def send(installation: Installation, waiting: list[Run]) -> None:

@@ -9,9 +9,8 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from webapp.errors import Busy
 from webapp.extensions import installation
 from webapp.security import needs
-from webapp.services import activity, configurations, history, protection, schedules, submit
+from webapp.services import activity, history, protection, schedules, submit
 from webapp.services.history import Wanted
-from webapp.services.runs import NewRun
 
 pages = Blueprint("backups", __name__, url_prefix="/backups")
 _SHOWN = 10
@@ -47,9 +46,8 @@ def show(config_id: str) -> str:
 @needs("backups.create")
 def run(config_id: str) -> Any:
     """Starts a backup, and shows the run; the one that is at work already, when there is one."""
-    configurations.find(installation(), config_id)
     try:
-        started = submit.submit(installation(), NewRun("create", g.actor.identity, config_id=config_id))
+        started = submit.backup(installation(), g.actor.identity, config_id)
     except Busy as busy:
         flash(str(busy))
         return redirect(url_for("runs.show", run_id=busy.run_id))

@@ -15,7 +15,7 @@ pages = Blueprint("overview", __name__)
 @pages.get("/")
 @needs("overview.read")
 def index() -> str:
-    """The verdict, what needs attention, five numbers, what is running, every backup, two charts."""
+    """The verdict, what needs attention, five numbers, what is running, every backup, backups per day."""
     own = installation()
     found = protection.of_all(own)
     days = activity.days(own)

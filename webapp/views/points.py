@@ -10,7 +10,6 @@ from webapp.extensions import installation
 from webapp.security import needs
 from webapp.services import history, records, restore_points, submit
 from webapp.services.history import Wanted
-from webapp.services.runs import NewRun
 
 pages = Blueprint("points", __name__, url_prefix="/restore-points")
 _SHOWN = 50
@@ -43,14 +42,7 @@ def show(backup_id: str) -> str:
 def verify(backup_id: str) -> Any:
     """Reads it back in full, in the background."""
     point = records.find(installation(), backup_id)
-    new = NewRun(
-        "verify",
-        g.actor.identity,
-        config_id=point.config_id,
-        backup_id=point.public_id,
-        arguments={"readPercent": 100},
-    )
-    started = submit.submit(installation(), new)
+    started = submit.verification(installation(), g.actor.identity, point)
     return redirect(url_for("runs.show", run_id=started.public_id))
 
 

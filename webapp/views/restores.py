@@ -19,7 +19,6 @@ from webapp.security import needs
 from webapp.sending import sent
 from webapp.services import browsing, records, restores, submit
 from webapp.services.downloads import AS_IS, Wish
-from webapp.services.runs import NewRun
 from webapp.views.showing import unquoted
 
 pages = Blueprint("restores", __name__, url_prefix="/restore-points/<backup_id>")
@@ -79,14 +78,9 @@ def new(backup_id: str) -> Any:
         return _form(form, point), 422
     if "confirmed" not in request.form:
         return render_template("dashboard/restore-plan.html", form=form, point=point, plan=plan)
-    wanted = NewRun(
-        "restore",
-        g.actor.identity,
-        config_id=point.config_id,
-        backup_id=point.public_id,
-        arguments={"only": list(order.only), "jobs": 1, "verify": order.verify},
-    )
-    run = submit.submit(own, wanted, sealed={"targets": list(order.targets), "cwd": str(beside)})
+    arguments = {"only": list(order.only), "verify": order.verify}
+    sealed = {"targets": list(order.targets), "cwd": str(beside)}
+    run = submit.restore(own, g.actor.identity, point, arguments, sealed)
     flash("The restore was started. What is restored takes its name when all of it is there.")
     return redirect(url_for("runs.show", run_id=run.public_id))
 

@@ -66,8 +66,9 @@ def live(run_id: str) -> Response:
 @needs("runs.cancel")
 def cancel(run_id: str) -> Any:
     """Asks it to stop."""
-    runs.request_cancel(installation(), run_id, actor=g.actor)
-    flash("It was asked to stop. What it has stored already stays, and the next run uses it.")
+    run = runs.request_cancel(installation(), run_id, actor=g.actor)
+    is_backup = run.kind == "create"
+    flash(f"It was asked to stop.{' What it has stored stays, and the next run uses it.' if is_backup else ''}")
     return redirect(url_for("runs.show", run_id=run_id))
 
 

@@ -76,15 +76,14 @@ def second(at: datetime) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1:%H:%M:%S}</time>').format(rfc3339(at), there)
 
 
-def changed(nanoseconds: int | None) -> str:
-    """When a file was changed, in the service's zone; `–` for none, and for what no calendar of ours reaches."""
-    if nanoseconds is None:
+def changed(at: datetime | None) -> str:
+    """When a file was changed, in the service's zone; `–` for none."""
+    if at is None:
         return "–"
     try:
-        at = datetime.fromtimestamp(nanoseconds // 10**9, ZoneInfo(installation().settings.timezone))
-    except (OverflowError, ValueError, OSError):
+        return f"{at.astimezone(ZoneInfo(installation().settings.timezone)):%Y-%m-%d %H:%M}"
+    except OverflowError:  # within hours of the first or the last year
         return "–"
-    return f"{at:%Y-%m-%d %H:%M}"
 
 
 def shown(name: str) -> str:
