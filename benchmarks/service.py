@@ -22,7 +22,7 @@ from engine.ids import new_id, spell
 from webapp import create_app
 from webapp.installation import Installation, open_installation
 from webapp.models import Backup, BackupCopy, Destination, Run
-from webapp.services import accounts, audit, configurations, schedules, tokens
+from webapp.services import accounts, audit, configurations, figures, schedules, tokens
 from webapp.services.access import SYSTEM
 from webapp.services.tokens import Wish
 from webapp.settings import read_settings
@@ -46,11 +46,11 @@ PATHS = (
 )
 
 
-def fill(installation: Installation, count: int) -> None:
-    """A year of `count` runs of a hundred configurations; each one that went well has a restore point at one place,
-    which the retention has removed when it is older than a month."""
+def fill(installation: Installation, count: int, *, configured: int = CONFIGURATIONS, kept: timedelta = KEPT) -> None:
+    """A year of `count` runs of `configured` configurations; each one that went well has a restore point at one place,
+    which the retention has removed when it is older than `kept`."""
     chance, now = random.Random(20261123), datetime.now(UTC)
-    for number in range(CONFIGURATIONS):
+    for number in range(configured):
         places = [{"type": "local", "config": {"path": f"./place-{number % 3}"}}]
         name = f"config-{number:03}"
         document = {"id": name, "name": name, "type": "files", "schedule": "0 2 * * *", "destinations": places}
@@ -62,10 +62,10 @@ def fill(installation: Installation, count: int) -> None:
         session.add(place)
         session.flush()
         place_id = place.id
-    rows = list(_runs(count, chance, now))
+    rows = list(_runs(count, configured, chance, now))
     for first in range(0, count, BATCH):
         part = rows[first : first + BATCH]
-        points = [_point(row, now) for row in part if row["backup_id"]]
+        points = [_point(row, now, now - kept) for row in part if row["backup_id"]]
         with installation.database.transaction() as session:
             session.execute(insert(Run), part)
             session.execute(insert(Backup), points)
@@ -78,11 +78,13 @@ def fill(installation: Installation, count: int) -> None:
                 for each in points
             ]
             session.execute(insert(BackupCopy), copies)
+    with installation.database.transaction() as session:
+        figures.rebuild(session)
     for number in range(500):
         audit.add(installation, "local:bench", "run.create", f"run-{number}")
 
 
-def _runs(count: int, chance: random.Random, now: datetime) -> Iterator[dict[str, Any]]:
+def _runs(count: int, configured: int, chance: random.Random, now: datetime) -> Iterator[dict[str, Any]]:
     step = timedelta(days=365) / count
     for number in range(count):
         state = chance.choice(STATES)
@@ -93,7 +95,7 @@ def _runs(count: int, chance: random.Random, now: datetime) -> Iterator[dict[str
             "public_id": spell("run", new_id()),
             "kind": "create" if number % 10 else "verify",
             "state": state,
-            "config_id": f"config-{number % CONFIGURATIONS:03}",
+            "config_id": f"config-{number % configured:03}",
             "backup_id": spell("bk", new_id()) if good and number % 10 else None,
             "type": "files",
             "trigger": "schedule",
@@ -110,7 +112,7 @@ def _runs(count: int, chance: random.Random, now: datetime) -> Iterator[dict[str
         }
 
 
-def _point(run: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _point(run: dict[str, Any], now: datetime, oldest: datetime) -> dict[str, Any]:
     total = run["bytes_read"]
     return {
         "id": run["id"],
@@ -128,7 +130,7 @@ def _point(run: dict[str, Any], now: datetime) -> dict[str, Any]:
         "tags": {},
         "program": "bench",
         "host": "bench",
-        "deleted_at": now if run["finished_at"] < now - KEPT else None,
+        "deleted_at": now if run["finished_at"] < oldest else None,
     }
 
 
@@ -149,11 +151,11 @@ def measure(installation: Installation, rounds: int) -> list[tuple[str, float, f
             assert answer.status_code == 200, answer.text
         cpu = (time.process_time() - began) * 1000 / rounds
         walls.sort()
-        found.append((path, _at(walls, 0.5), _at(walls, 0.95), cpu))
+        found.append((path, at(walls, 0.5), at(walls, 0.95), cpu))
     return found
 
 
-def _at(values: Sequence[float], part: float) -> float:
+def at(values: Sequence[float], part: float) -> float:
     return values[math.ceil(len(values) * part) - 1]
 
 

@@ -26,7 +26,7 @@ from engine.folder import FolderWriter
 from engine.ids import new_id
 from engine.model.manifest import FilesRoot, Manifest, StreamRoot
 from engine.progress import Progress
-from engine.repository.base_cache import BaseCache
+from engine.repository.base_cache import ROOM_BYTES, BaseCache
 from engine.repository.bases import Bases, EarlierVersion
 from engine.repository.compaction import compact
 from engine.repository.copy import Copy
@@ -97,9 +97,10 @@ def backup(
     progress: Progress,
     spool: Path,
     cache: Path | None = None,
+    cache_bytes: int = ROOM_BYTES,
 ) -> Result:
     """Make one restore point. Returns only when at least `min_copies` destinations have committed it. `cache` is a
-    folder for what differences lean on and no destination on this machine has.
+    folder for what differences lean on and no destination on this machine has, of at most `cache_bytes`.
 
     Raises SourceError, StorageError, RepositoryError, Cancelled; then no restore point counts."""
     started_at = clock()
@@ -119,7 +120,7 @@ def backup(
             cleanup.callback(copy.session.end)
             cleanup.callback(copy.finish)
             copy.prepare()
-        bases = Bases(copies, request.suite, BaseCache(cache, started_at) if cache else None)
+        bases = Bases(copies, request.suite, BaseCache(cache, started_at, room=cache_bytes) if cache else None)
         writer = Writer(
             copies,
             copies[0].repository.keyring,

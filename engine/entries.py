@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from engine.repository.writer import Pending
 from engine.sources.files import Found
 
 _PART_MASK, _PART_NODES = 1023, 8192
+_INODES_BYTES, _NODE_BYTES = 4 << 20, 600
 _CONTENT_FIELD = Node._fields.index("content")
 
 
@@ -72,6 +73,29 @@ class Earlier:
             self._next = next(self._nodes, None)
         except EngineError:
             self._next, self.has_skipped = None, True
+
+
+class Inodes:
+    """The large files of a directory in the newest restore point, by inode: what a log that was rotated was called
+    before. Knows one directory at a time, the one that was asked for last, and at most 4 MiB of what is known of it."""
+
+    def __init__(self, small_bytes: int) -> None:
+        self._small_bytes = small_bytes
+        self._directory: Node | None = None
+        self._known: dict[int, Node] = {}
+
+    def find(self, directory: Node, nodes: Callable[[Node], Iterator[Node]], inode: int) -> Node | None:
+        """The file with this inode; `nodes` gives what the directory held, and is asked for it once."""
+        if self._directory is not directory:
+            self._directory, self._known, room = directory, {}, _INODES_BYTES
+            with suppress(EngineError):  # a record that cannot be read ends it
+                for node in nodes(directory):
+                    if node.kind == tree.FILE and node.size > self._small_bytes and node.content is not None:
+                        room -= _NODE_BYTES + len(node.content[1])
+                        if room < 0:
+                            break
+                        self._known[node.inode] = node
+        return self._known.get(inode)
 
 
 class Bundles:
@@ -160,12 +184,13 @@ class Unread(NamedTuple):
 @dataclass
 class Directory:
     """A directory whose entries are being collected, each with its node in the parent restore point. `newest` are its
-    nodes in the newest restore point, where that is another one."""
+    nodes in the newest restore point, where that is another one; `last` is its own node there."""
 
     node: Node
     before: Node | None
     earlier: Earlier
     newest: Earlier | None = None
+    last: Node | None = None
     entries: list[Entry | None] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     is_changed: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from engine import metadata
@@ -14,6 +15,7 @@ from engine.entries import (
     Directory,
     Earlier,
     Entry,
+    Inodes,
     Links,
     Unread,
     is_as_before,
@@ -72,6 +74,7 @@ class FolderWriter:
         self._unread: list[Unread] = []
         self._unreported = self._unreported_bytes = 0
         self._links = Links()
+        self._inodes = Inodes(SMALL_FILE_BYTES)
         self._present_bundle = b""
         self._bundles = Bundles(b"")
         self.counts = Counts()
@@ -122,10 +125,10 @@ class FolderWriter:
         if before is not None and before.kind != tree.DIRECTORY:
             before = None
         self._own(node)
-        directory = Directory(node, before, Earlier(self._nodes(self._reader, before)))
+        directory = Directory(node, before, Earlier(self._nodes(self._reader, before)), last=before)
         if parent is not newest:
             last = above.newest.match(node.name) if above and above.newest else (newest.node if newest else None)
-            directory.newest = Earlier(self._nodes(self._newest, last))
+            directory.newest, directory.last = Earlier(self._nodes(self._newest, last)), last
         if above:
             above.entries.append(Entry(node, directory, before))
         self._stack.append(directory)
@@ -180,6 +183,7 @@ class FolderWriter:
             self._bundles.take(before)
             self._count(node, "unchanged")
             return
+        newest = self._as_it_was_called(directory, node, newest)
         try:
             unread = Unread(found, files.open_file(found), directory, len(directory.entries), before, newest)
         except OSError as error:
@@ -189,6 +193,12 @@ class FolderWriter:
         self._unread.append(unread)
         if len(self._unread) >= _AHEAD_FILES:
             self._read_ahead()
+
+    def _as_it_was_called(self, directory: Directory, node: Node, newest: Node | None) -> Node | None:
+        """What a large file held the last time: a log that was rotated had another name in its directory then."""
+        if node.size <= SMALL_FILE_BYTES or directory.last is None or (newest and newest.inode == node.inode):
+            return newest
+        return self._inodes.find(directory.last, partial(self._nodes, self._newest), node.inode) or newest
 
     def _read_ahead(self) -> None:
         """Read the files that are open: ask for all in the order of the disk, then take them in the order of names."""

@@ -246,8 +246,9 @@ def read_secret(kind: str, text: str) -> bytes:
     raise WrongKey("The recovery code was mistyped: it has 14 groups of four letters or digits (A to Z, 2 to 7).")
 
 
-def open_keys(place: Folder | Bucket, kind: str, secret: bytes) -> Keys:
-    """The keyring from all slots that the secret opens. Raises WrongKey, Damaged."""
+def open_keys(place: Folder | Bucket, kind: str, secret: bytes, vault: str = "") -> Keys:
+    """The keyring from all slots of one vault, whose id may begin with `vault`, that the secret opens. Raises Trouble
+    when there are several: without an intact holdfast.json nothing says whose place this is."""
     names, description = place.names("keys/"), {"mac": ""}
     try:
         description = checked("holdfast.json", place.get("holdfast.json"))
@@ -256,16 +257,18 @@ def open_keys(place: Folder | Bucket, kind: str, secret: bytes) -> Keys:
             raise Trouble("There is no repository here: neither holdfast.json nor keys.", NOT_FOUND) from None
         note(f"{error} Going on without it.")
     stated, told = description.pop("mac", None), canonical(description)
-    opened, intact = [], 0
+    vaults, intact = dict[str, Keys](), 0
     for name in names:
         with noted():
             slot = checked(name, place.get(name))
             intact += slot.get("kind") == kind
             keys = _open_slot(name, slot, secret) if slot.get("kind") == kind else None
             if keys and stated in ("", hmac256(hkdf(keys.id, b"", b"holdfast-1 description"), told).hex()):
-                opened.append(keys)
-    if opened:
-        return opened[0]._replace(epochs={number: key for keys in opened for number, key in keys.epochs.items()})
+                vaults.setdefault(keys.vault.hex(), keys).epochs.update(keys.epochs)
+    if len(chosen := [keys for id, keys in vaults.items() if id.startswith(vault.lower())]) == 1:
+        return chosen[0]
+    if vaults:
+        raise Trouble(f"Say with --vault which one you mean: this key opens the vault {' and '.join(vaults)} here.")
     if not intact:
         raise Damaged(f"No key slot of the kind {kind} can be read here.")
     what = "recovery code" if kind == "recovery-code" else "key"
@@ -385,9 +388,7 @@ class Repository:
         note(f"{kind}: {shown(path)}: {reason}")
 
     def _load(self) -> Iterator[Pack]:
-        """What every pack holds, from the indexes and, for packs that none names, from the packs themselves.
-
-        A pack that was set aside may still hold good blobs, and each is checked alone."""
+        """What every pack holds, by an index or by itself; good blobs of packs that were set aside count too."""
         listed = [*self._place.names("quarantine/"), *self._place.names("packs/")]
         packs = {identity(name, 32): name for name in listed if identity(name, 32)}
         for name in self._place.names("index/"):
@@ -555,22 +556,19 @@ def safe(name: bytes) -> bool:
 
 
 def choose(points: Sequence[Point], wanted: str | None) -> Sequence[Point]:
-    """The restore point with this id, or the only one whose id begins so, or `CONFIG@latest`; else the newest of each
-    configuration."""
+    """The one restore point whose id begins so, or `CONFIG@latest`; else the newest of each configuration."""
     newest = {point["configId"]: point for point in reversed(points) if not point["state"]}
     if wanted is None:
         return list(newest.values())
     found = [newest[name] for name in newest if wanted == f"{name}@latest"]
     found = found or [point for point in points if len(wanted) > 6 and point["name"].startswith(wanted)]
     if len(found) != 1:
-        how_many = "More than one" if found else "No"
-        raise Trouble(f"{how_many} restore point is called {shown(wanted)}; see `list`.", NOT_FOUND)
+        raise Trouble(f"{'More than one' if found else 'No'} restore point is {shown(wanted)}; see `list`.", NOT_FOUND)
     return found
 
 
 class Target:
-    """A new folder that is written to, and nothing beside it: each step goes through a directory's descriptor and
-    follows no link."""
+    """A new folder, and nothing beside it: each step goes through a directory's descriptor and follows no link."""
 
     _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -755,6 +753,7 @@ def _arguments(arguments: Sequence[str] | None, program: str | None) -> argparse
     parser.add_argument("--backup", metavar="ID", help="one restore point: its id or CONFIG@latest")
     parser.add_argument("--to", metavar="DIR", type=Path, default=Path("rescued"), help="a new folder; else ./rescued")
     parser.add_argument("--special", action="store_true", help="also devices, setuid and capabilities")
+    parser.add_argument("--vault", metavar="ID", default="", help="the first digits of its id, if several lie here")
     parser.add_argument("--endpoint", metavar="URL", help="of a store that is not Amazon's")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser.parse_args(arguments)
@@ -772,7 +771,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
             typed = typed[:-1] + (getpass.getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
         is_bucket = options.repository.startswith("s3://")
         place = Bucket(options.repository, options.endpoint) if is_bucket else Folder(Path(options.repository))
-        repository = Repository(place, open_keys(place, kind, read_secret(kind, typed)))
+        repository = Repository(place, open_keys(place, kind, read_secret(kind, typed), options.vault))
         points: Sequence[Point] = repository.points()
         if options.backup or options.what == "restore":
             points = choose(points, options.backup)

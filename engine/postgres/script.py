@@ -17,15 +17,23 @@ _NO_SERVER = Connection()
 
 
 def as_sql(
-    chunks: Iterable[bytes], *, facts: dict[str, Any], scratch: Path, pg_bin: Path | None, path: str
+    chunks: Iterable[bytes],
+    *,
+    facts: dict[str, Any],
+    scratch: Path,
+    pg_bin: Path | None,
+    path: str,
+    schema_only: bool = False,
 ) -> Generator[bytes, None, None]:
     """The script of the dump that `chunks` are, written by pg_restore, which is fed from a thread: neither the dump nor
-    the script is ever whole in memory or on a disk. `pg_bin` and `path` as in `find_restorer`.
+    the script is ever whole in memory or on a disk. `pg_bin` and `path` as in `find_restorer`. With `schema_only` it
+    has no rows, and of the dump its table of contents is enough.
 
     Raises TargetError, also in mid-way when pg_restore cannot read on, and what reading `chunks` raises."""
     client_major = int(str(facts["clientVersion"]).partition(".")[0])
     programs = find_restorer(client_major, client_major * 10000, pg_bin=pg_bin, path=path)
     command = [programs.path("pg_restore"), "--format=custom", "--no-password", "--file=-"]
+    command += ["--schema-only"] if schema_only else []
     with credentials(_NO_SERVER, scratch) as login:
         try:
             child = Child(command, login, reads=True, writes=True)

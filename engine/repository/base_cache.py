@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine import crypto
-from engine.errors import Unavailable
 from engine.ids import random_bytes
 
 ROOM_BYTES = 4 << 30
@@ -23,7 +21,7 @@ _DIGEST_BYTES = 32
 
 class BaseCache:
     """Sealed blobs in a folder, at most `room` bytes of them but for what other runs add meanwhile. Safe from several
-    threads. A file that was cut off or changed is fetched again."""
+    threads. A file that was cut off or changed counts as absent."""
 
     def __init__(self, folder: Path, now: datetime, *, room: int = ROOM_BYTES) -> None:
         """What no run used for 30 days before `now` is removed."""
@@ -43,27 +41,34 @@ class BaseCache:
             else:
                 self._left -= status.st_size
 
-    def get(self, name: str, length: int, fetch: Callable[[], bytes | memoryview]) -> bytes | memoryview:
-        """The blob of this name and length, kept or fetched. Raises Unavailable when there is no room for it."""
+    def find(self, name: str, length: int) -> memoryview | None:
+        """The blob of this name and length, if it is kept."""
         path = self._folder / name
         with suppress(OSError):
             kept = path.read_bytes()
             if len(kept) == _DIGEST_BYTES + length and crypto.sha256(kept[_DIGEST_BYTES:]) == kept[:_DIGEST_BYTES]:
                 os.utime(path)
                 return memoryview(kept)[_DIGEST_BYTES:]
+        return None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is something of this name."""
+        return (self._folder / name).exists()
+
+    def reserve(self, length: int) -> bool:
+        """Whether there is room for a blob of this length; it is set aside then."""
         with self._lock:
             if self._left < _DIGEST_BYTES + length:
-                raise Unavailable("There is no room to keep another base.")
+                return False
             self._left -= _DIGEST_BYTES + length
-        data = fetch()
-        self._keep(path, crypto.sha256(bytes(data)) + data)
-        return data
+        return True
 
-    def _keep(self, path: Path, data: bytes) -> None:
-        fresh = path.with_name(random_bytes(16).hex())
+    def keep(self, name: str, data: bytes | memoryview) -> None:
+        """Put down a blob for which room was reserved. What cannot be written is not kept."""
+        fresh = self._folder / random_bytes(16).hex()
         try:
-            fresh.write_bytes(data)
-            fresh.rename(path)
+            fresh.write_bytes(b"".join((crypto.sha256(data), data)))
+            fresh.rename(self._folder / name)
         except OSError:
             with suppress(OSError):
                 fresh.unlink()

@@ -5,7 +5,6 @@ before it (docs/format.md, 12). Where anything is in the way there is no differe
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,11 +14,10 @@ from engine.model.content import Chunk
 from engine.repository import pack
 from engine.repository.base_cache import BaseCache
 from engine.repository.copy import Copy
+from engine.repository.distant import DistantBases
 from engine.repository.index import Location
 from engine.repository.pack import Base
 from engine.repository.reader import BlobReader
-from engine.repository.repository import Repository
-from engine.repository.table import IndexTable
 
 # Rarely reached: see EarlierVersion.
 MAX_DEPTH = 8
@@ -121,7 +119,7 @@ class Bases:
         self._suite = suite
         # One request at a time is best where only a disk counts.
         distant = [copy for copy in copies if copy.repository.storage.requests_at_once > 1]
-        self._fetching = [_Fetching(copy.repository, copy.table, cache) for copy in distant]
+        self._fetching = [DistantBases(copy.repository, copy.table, cache) for copy in distant]
         near = [(copy, BlobReader(copy.repository, copy.table)) for copy in copies if copy not in distant]
         self._readers = [*near, *zip(distant, self._fetching, strict=True)]
 
@@ -173,29 +171,6 @@ class Bases:
                 except EngineError:
                     return None
         return None
-
-
-class _Fetching(BlobReader):
-    """Reads bases of a distant destination."""
-
-    def __init__(self, repository: Repository, table: IndexTable, cache: BaseCache | None) -> None:
-        super().__init__(repository, table)
-        self._cache = cache
-        self._counting = threading.Lock()
-        self.fetched_bytes = 0
-
-    def sealed(self, location: Location) -> bytes | memoryview:
-        if self._cache is None:
-            return self._fetch(location)
-        entry = location.entry
-        return self._cache.get(
-            f"{location.pack.name.hex()}-{entry.position}", entry.stored, lambda: self._fetch(location)
-        )
-
-    def _fetch(self, location: Location) -> bytes | memoryview:
-        with self._counting:
-            self.fetched_bytes += location.entry.stored
-        return super().sealed(location)
 
 
 class _Chosen(NamedTuple):

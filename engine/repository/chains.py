@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from engine.errors import EngineError
 from engine.repository.index import Location, Pack
 from engine.repository.reader import BlobReader
-from engine.repository.table import ANY_DEPTH, IndexTable
+from engine.repository.table import IndexTable
 
 
 class Chains:
@@ -53,20 +53,11 @@ class Chains:
                 yield location
 
 
-def chain(table: IndexTable, id: bytes, below: int = ANY_DEPTH) -> Iterator[Location]:
-    """The copy of a blob that readers try first, that of what it leans on, and so on."""
-    while (location := table.find(id)) is not None and location.entry.depth < below:
-        yield location
-        if location.base is None:
-            return
-        id, below = location.base.id, location.entry.depth
-
-
 def missing_base(table: IndexTable, id: bytes) -> bytes | None:
     """The id at which the chain of a blob breaks off, its own if there is no copy; None when it can be opened."""
     if table.holds(id):
         return None
-    for location in chain(table, id):
+    for location in table.chain(id):
         id = location.base.id if location.base else id
     return id
 

@@ -30,7 +30,7 @@ from engine.model.content import Content
 from engine.model.manifest import FilesRoot, Manifest
 from engine.progress import Progress
 from engine.repository import layout
-from engine.repository.chains import Chains, chain, missing_base
+from engine.repository.chains import Chains, missing_base
 from engine.repository.evidence import Damaged, check_markers, check_programs, gather, read_heads
 from engine.repository.forget import given_up
 from engine.repository.history import MISSING, Point, Witness, examine
@@ -341,8 +341,8 @@ class _Check:
             self._hit(self._note_lost(lost), backup, path)
             return False
         if self._needed is not None:
-            self._needed.update(location.pack.name for location in chain(self._table, id))
-        needed = (location.entry.id for location in chain(self._table, id)) if self._bad_blobs else ()
+            self._needed.update(location.pack.name for location in self._table.chain(id))
+        needed = (location.entry.id for location in self._table.chain(id)) if self._bad_blobs else ()
         damage = next((self._bad_blobs[each] for each in needed if each in self._bad_blobs), None)
         if damage is not None:
             self._hit(damage, backup, path)

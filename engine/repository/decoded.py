@@ -49,18 +49,28 @@ class DecodedBases:
 
         Raises Corrupt, whose name is the damaged object, StorageError."""
         waiting: list[tuple[bytes, int]] = []
-        plain = self._known(id)
+        plain = self.known(id)
         while plain is None:  # down first, then up: a chain may be longer than calls may be nested
             waiting.append((id, below))
             location = self._first(id, below)
             if location is None or location.base is None:
                 break
             id, below = location.base.id, location.entry.depth
-            plain = self._known(id)
+            plain = self.known(id)
         while waiting:
             plain = self._decode(*waiting.pop())
         assert plain is not None
         return plain
+
+    def known(self, id: bytes) -> bytes | None:
+        """The plaintext of a base that was decoded lately."""
+        if self._hand.id == id:
+            return self._hand.plain
+        with self._lock:
+            if id in self._kept:
+                self._kept.move_to_end(id)
+                return self._kept[id]
+        return None
 
     def forget(self) -> None:
         """Give the memory back: a reader and its bases hold each other, and may live on for long."""
@@ -93,12 +103,3 @@ class DecodedBases:
             while self._bytes > self._limit:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
         return plain
-
-    def _known(self, id: bytes) -> bytes | None:
-        if self._hand.id == id:
-            return self._hand.plain
-        with self._lock:
-            if id in self._kept:
-                self._kept.move_to_end(id)
-                return self._kept[id]
-        return None

@@ -119,12 +119,14 @@ def of_repairs(repository: Repository) -> frozenset[bytes]:
     return frozenset(identity for _, identity in marks if identity in known)
 
 
-def sweep_repairs(repository: Repository, present: Collection[bytes]) -> None:
+def sweep_repairs(repository: Repository) -> None:
     """Remove the marks of repairs that were killed and fenced since, as soon as none of their packs exists: whoever
     would still wait for such a pack waits in vain. Raises Corrupt, StorageError."""
     fenced = repository.fenced_sessions()
-    for each in read_all(repository):
-        if each.id in fenced and each.packs.isdisjoint(present):
+    dead = [each for each in read_all(repository) if each.id in fenced]
+    present = repository.list_packs() if dead else {}
+    for each in dead:
+        if each.packs.isdisjoint(present):
             remove(repository, each.id)
 
 

@@ -1,5 +1,6 @@
 """Makes good the small objects of a destination: tombstones, marks, fences and rescue programs. What is damaged is set
-aside in quarantine/; only a fence is written over, since without it a run that failed would count for a moment."""
+aside in quarantine/, and read again right before, since a report may be hours old; only a fence is written over, since
+without it a run that failed would count for a moment."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
+from engine import keyring
 from engine.crypto import sha256
 from engine.errors import AlreadyExists, NotFound, RepositoryError, StorageError
 from engine.ids import new_id
-from engine.repository import guide, layout, session
+from engine.repository import guide, layout, mark, session
 from engine.repository.forget import Tombstone, read_tombstone, write
 from engine.repository.repository import Repository
 from engine.storage.base import Storage
@@ -27,13 +29,36 @@ def set_aside(storage: Storage, name: str) -> str:
     raise AssertionError("numbers do not end")
 
 
-def set_all_aside(storage: Storage, names: Iterable[str]) -> dict[str, str]:
-    """Moves those of the objects that are there into quarantine; their names there. Raises StorageError."""
+def set_all_aside(target: Repository, names: Iterable[str], *, anyway: Collection[str] = ()) -> dict[str, str]:
+    """Moves those of the objects, none a pack, that are there and are damaged still into quarantine; their names there.
+    Those in `anyway` can be read, and do not belong there. Raises StorageError."""
     moved = {}
     for name in names:
-        with suppress(NotFound):  # it is lost, or somebody else was faster
-            moved[name] = set_aside(storage, name)
+        if name in anyway or not is_sound(target, name):
+            with suppress(NotFound):  # it is lost, or somebody else was faster
+                moved[name] = set_aside(target.storage, name)
     return moved
+
+
+def is_sound(target: Repository, name: str) -> bool:
+    """Whether an object, no pack, can be read now and is what its name says. Raises StorageError."""
+    identity = layout.last_part(name)
+    try:
+        if name.startswith(layout.MANIFESTS):
+            target.read_manifest(identity)
+        elif name.startswith(layout.INDEX):
+            target.read_index(name)
+        elif name.startswith(layout.TOMBSTONES):
+            read_tombstone(target, identity)
+        elif name.startswith(layout.MARKS):
+            mark.read(target, identity)
+        elif name.startswith(layout.KEYS):
+            keyring.read_slot(name, target.storage.get(name))
+        else:
+            return name.startswith(guide.RESCUE) and sha256(target.storage.get(name)) == identity
+    except (RepositoryError, NotFound):
+        return False
+    return True
 
 
 def mend_tombstones(
@@ -48,14 +73,14 @@ def mend_tombstones(
     them, unless the caller remembers that the restore point was not removed (`held`). One of which nobody knows
     anything stays as it is. The names of those that are there again, and what was set aside. Raises StorageError."""
     written, moved = list[str](), dict[str, str]()
-    for name in [each for each in damaged if each.startswith(layout.TOMBSTONES)]:
+    for name in [each for each in damaged if each.startswith(layout.TOMBSTONES) and not is_sound(target, each)]:
         identity = layout.last_part(name)
         note = buried.get(identity)
         if note is None and identity not in held:
             note = _from_elsewhere(sources, identity)
             if note is None:
                 continue
-        moved |= set_all_aside(target.storage, [name])
+        moved |= set_all_aside(target, [name])
         if note is not None:
             write(target, note)
             written.append(name)
@@ -71,16 +96,16 @@ def mend_fences(target: Repository, damaged: Collection[str], *, now: datetime) 
 
 
 def mend_programs(
-    storage: Storage, sources: Collection[Repository], damaged: Collection[str]
+    target: Repository, sources: Collection[Repository], damaged: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
     """Set damaged rescue programs aside and take them again from other destinations: the kit in a drawer may name one
     of an older version. The names of those that are there again, and what was set aside. Raises StorageError."""
     names = [name for name in damaged if name.startswith(guide.RESCUE)]
-    moved, written = set_all_aside(storage, names), list[str]()
-    for name in names:
+    moved, written = set_all_aside(target, names), list[str]()
+    for name in moved:
         data = _sound_program(sources, name)
         if data is not None:
-            storage.put(name, data)
+            target.storage.put(name, data)
             written.append(name)
     return written, moved
 

@@ -61,21 +61,34 @@ class Waiting:
     why: str
 
 
-def begin(repository: Repository, *, rules: Rules, clock: Clock, progress: Progress, spool: Path) -> Mark | None:
+@dataclass
+class Seen:
+    """What `finish` saw, for the `begin` right after it: to choose what may go next needs no newer look, since all that
+    is chosen is judged by one that is taken after the wait (tests/model lets any time pass between g1 and g2)."""
+
+    survey: Survey | None = None
+
+
+def begin(
+    repository: Repository, *, rules: Rules, clock: Clock, progress: Progress, spool: Path, seen: Seen | None = None
+) -> Mark | None:
     """Mark what can go and return at once; None when there is nothing. Keep the mark's id for `finish`.
 
     Raises Corrupt, WrongKey when anything that is needed cannot be read, StorageError, Cancelled."""
-    marks, now = mark.read_all(repository), clock()
+    now = clock()
     _sweep_sessions(repository, rules, now)
+    mark.sweep_repairs(repository)
+    marks = mark.read_all(repository)
     marked = _packs_in(marks)
     young = _packs_in(each for each in marks if now - each.written_at < rules.takeover)
-    found = survey(repository, progress=progress)
-    weights = weigh(found, shunned=marked)
-    abandoned = [usage.pack for usage in weights.usages if usage.live_blobs and usage.pack.name in marked - young]
-    chosen = [*choose(weights.worth_rewriting(but=marked), limit_bytes=rules.rewrite_bytes), *abandoned]
+    found, gone = _look(repository, seen, progress)
+    weights = weigh(found, shunned=marked | gone)
+    old = marked - young - gone
+    abandoned = [usage.pack for usage in weights.usages if usage.live_blobs and usage.pack.name in old]
+    chosen = [*choose(weights.worth_rewriting(but=marked | gone), limit_bytes=rules.rewrite_bytes), *abandoned]
     fresh, added = _rewrite(repository, found, live_of(found, weights, chosen), progress, spool)
-    usages = weigh(found, fresh=fresh, shunned=marked).usages
-    victims = [usage.pack.name for usage in usages if not usage.live_blobs]
+    usages = weigh(found, fresh=fresh, shunned=marked | gone).usages
+    victims = [usage.pack.name for usage in usages if not usage.live_blobs and usage.pack.name not in gone]
     if not victims:
         return None
     own = mark.create(repository, victims, now=clock(), added_bytes=added)
@@ -83,10 +96,17 @@ def begin(repository: Repository, *, rules: Rules, clock: Clock, progress: Progr
 
 
 def finish(
-    repository: Repository, mark_id: bytes, *, rules: Rules, clock: Clock, progress: Progress
+    repository: Repository,
+    mark_id: bytes,
+    *,
+    rules: Rules,
+    clock: Clock,
+    progress: Progress,
+    seen: Seen | None = None,
 ) -> Freed | Waiting:
     """Delete what an own mark names and nothing needs, once the grace time is over and those who were at work when it
-    was written have ended; who seems dead is fenced. Frees nothing when the mark is not there any more.
+    was written have ended; who seems dead is fenced. Frees nothing when the mark is not there any more. What it saw is
+    left in `seen`.
 
     Raises as `begin`."""
     own = _still_ours(repository, mark_id, rules, clock())
@@ -99,7 +119,7 @@ def finish(
         own = _note_sessions(repository, own, clock)
         late = _wait_for(repository, own, own.sessions or (), rules, clock())
     if late is None:
-        return _free(repository, own, rules, clock, progress)
+        return _free(repository, own, rules, clock, progress, seen or Seen())
     _sweep_sessions(repository, rules, clock())
     return late
 
@@ -116,12 +136,12 @@ def prune_now(
     """Free what an own earlier mark names, then everything else, without waiting.
 
     Raises Busy when a writer is at work, also as `begin`."""
-    freed = Freed()
+    freed, seen = Freed(), Seen()
     for identity in (mark_id, None):
         if identity:
             own = _still_ours(repository, identity, rules, clock())
         else:
-            own = begin(repository, rules=rules, clock=clock, progress=progress, spool=spool)
+            own = begin(repository, rules=rules, clock=clock, progress=progress, spool=spool, seen=seen)
         if own is None:
             continue
         at_work = session.running(repository)
@@ -131,7 +151,7 @@ def prune_now(
                 hint="Try again when they are done, or clean up without --now.",
                 mark=own.id,
             )
-        result = _free(repository, own, rules, clock, progress)
+        result = _free(repository, own, rules, clock, progress, seen)
         if isinstance(result, Waiting):
             return result
         freed = Freed(
@@ -154,6 +174,14 @@ def _still_ours(repository: Repository, mark_id: bytes, rules: Rules, now: datet
         mark.remove(repository, mark_id)
         return None
     return own
+
+
+def _look(repository: Repository, seen: Seen | None, progress: Progress) -> tuple[Survey, frozenset[bytes]]:
+    """Who needs what, and the packs in it that are there no more; each look is used once."""
+    if seen is None or seen.survey is None:
+        return survey(repository, progress=progress), frozenset()
+    found, seen.survey = seen.survey, None
+    return found, frozenset(pack.name for pack in found.table.packs()).difference(repository.list_packs())
 
 
 def _rewrite(
@@ -199,11 +227,14 @@ def _wait_for(
     return None
 
 
-def _free(repository: Repository, own: Mark, rules: Rules, clock: Clock, progress: Progress) -> Freed | Waiting:
-    """The second phase, after the wait. Marks are listed first, then restore points, then packs."""
+def _free(
+    repository: Repository, own: Mark, rules: Rules, clock: Clock, progress: Progress, seen: Seen
+) -> Freed | Waiting:
+    """The second phase, after the wait. Marks are listed first, then restore points, then packs: what was seen before
+    the wait, by whomever, judges nothing."""
     others = _packs_in(each for each in mark.read_all(repository) if each.id != own.id)
     looked_at = clock()
-    found = survey(repository, progress=progress)
+    found = seen.survey = survey(repository, progress=progress)
     verdict = judge(found, own.packs, uncounted=others, progress=progress)
     for damage in verdict.damaged:
         progress.problem("damaged", damage.name, damage.message)
@@ -263,7 +294,7 @@ def _end(repository: Repository, own: Mark, rules: Rules, now: datetime) -> None
         is_old = own.storage_time(now) - other.modified_at > rules.mark_expiry
         if other.id != own.id and is_old and not other.packs & present:
             mark.remove(repository, other.id)
-    mark.sweep_repairs(repository, present)
+    mark.sweep_repairs(repository)
     _sweep_sessions(repository, rules, now)
     reserve.keep(repository.storage)
 

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 
 from engine import crypto
-from engine.compress import Decompressor
-from engine.errors import Corrupt, Missing, NotFound, ShortRead, Truncated
+from engine.compress import ZSTD, BadFrame, Decompressor
+from engine.errors import Corrupt, EngineError, Missing, NotFound, ShortRead, Truncated
 from engine.model import content as contents
 from engine.model import tree
 from engine.model.content import Chunk, Content
@@ -28,6 +29,8 @@ from engine.repository.table import ANY_DEPTH, IndexTable
 # Plain bytes decoded ahead of a stream's consumer: enough to keep the threads busy, whatever the stream's size.
 _AHEAD_BYTES = 32 << 20
 _ZEROS_BYTES = 1 << 20
+# Longer chains, which no writer makes, are decoded step by step.
+_AT_ONCE_STEPS = 16
 THREADS = os.cpu_count() or 1
 
 
@@ -122,11 +125,41 @@ class BlobReader:
         header, base_id = location.pack.header, NO_ID
         if leans_on is not None:
             base_id = leans_on.id
+            base = self.bases.known(base_id) if base is None else base
+            if base is None and (plain := self._at_once(location, sealed)) is not None:
+                return plain
             base = self.bases.read(base_id, entry.depth) if base is None else base
         plain = pack.open_blob(header, entry, sealed, self._decompressor(), name=name, base=base_id, base_plain=base)
-        if crypto.keyed_hash(self._id_key(entry.type, header.suite), plain) != entry.id:
+        if not self._is(location, plain):
             raise Corrupt(f"A blob in {name} is not what its id says.", name=name)
         return plain
+
+    def _at_once(self, location: Location, sealed: bytes | memoryview) -> bytes | None:
+        """The plaintext of a difference whose chain is decoded in one go. Only its own id is compared: had anything
+        else been put in the place of a base, this one would come out as something else.
+
+        None where it does not come out, for any reason. Step by step, each id compared, tells where the damage is, and
+        other copies and places are tried."""
+        assert location.base is not None
+        leans_on = self.table.chain(location.base.id, below=location.entry.depth)
+        steps = [location, *islice(leans_on, _AT_ONCE_STEPS)]
+        if steps[-1].base is not None or steps[-1].entry.codec != ZSTD:
+            return None
+        with suppress(EngineError, BadFrame):
+            frames = [self._payload(step, sealed if step is location else self.sealed(step)) for step in steps]
+            plain = self._decompressor().follow(frames[::-1], [step.entry.plain for step in steps[::-1]])
+            return plain if self._is(location, plain) else None
+        return None
+
+    def _payload(self, location: Location, sealed: bytes | memoryview) -> bytes:
+        """A blob as it was compressed. Raises Corrupt."""
+        base = NO_ID if location.base is None else location.base.id
+        return pack.open_payload(location.pack.header, location.entry, sealed, name=_name(location), base=base)
+
+    def _is(self, location: Location, plain: bytes) -> bool:
+        """Whether it is what the id of the blob at a place says."""
+        key = self._id_key(location.entry.type, location.pack.header.suite)
+        return crypto.keyed_hash(key, plain) == location.entry.id
 
     def nodes(self, ids: bytes) -> Iterator[Node]:
         """The nodes of a directory whose tree blobs have these ids. Raises Corrupt, also for nodes out of order."""

@@ -11,7 +11,16 @@ from functools import partial
 from pathlib import Path
 
 from engine import crypto
-from engine.errors import AlreadyExists, Corrupt, EngineError, NotARepository, NotFound, RepositoryError, WrongKey
+from engine.errors import (
+    AlreadyExists,
+    Corrupt,
+    EngineError,
+    NotARepository,
+    NotFound,
+    RepositoryError,
+    StorageError,
+    WrongKey,
+)
 from engine.keyring import Keyring
 from engine.model.manifest import Manifest
 from engine.progress import Progress
@@ -22,7 +31,7 @@ from engine.repository.failover import FailoverReader, Spare
 from engine.repository.filling import Filler
 from engine.repository.forget import Tombstone
 from engine.repository.heal import CaughtUp, Source, at_work, bring, missed_points, rebuild_heads
-from engine.repository.history import DELETED, ROLLED_BACK
+from engine.repository.history import DELETED, ROLLED_BACK, UNEXPECTED
 from engine.repository.mending import mend_fences, mend_programs, mend_tombstones, set_all_aside, set_aside
 from engine.repository.needs import Part, needs
 from engine.repository.originals import make_again
@@ -116,10 +125,10 @@ def repair(
     """Make good at the destination `name` what `report`, a check of it, found, and copy what it missed.
 
     Raises Fenced, StorageError; what was done until then stays, and a second call goes on from there."""
-    damaged = [each.object for each in report.errors if not _is_of_other_keys(each, target, sources)]
-    bad = {layout.last_part(each) for each in damaged if each.startswith(layout.PACKS)}
+    damaged = {each.object: each.kind for each in report.errors if not _is_of_other_keys(each, target, sources)}
+    bad = _still_bad(target, {layout.last_part(each) for each in damaged if each.startswith(layout.PACKS)})
     # A damaged mark keeps everybody from working. Its pruner looks for it before each batch that it deletes, and stops.
-    marks = set_all_aside(target.storage, [each for each in damaged if each.startswith(layout.MARKS)])
+    marks = set_all_aside(target, [each for each in damaged if each.startswith(layout.MARKS)])
     with at_work(name, target, clock=clock, distrusted=bad) as copy:
         places = [Spare(each, partial(open_reader, source)) for each, source in sources]
         reader = FailoverReader(Spare(name, lambda: _salvaging_reader(target, bad)), places, lambda text: None)
@@ -156,27 +165,29 @@ class _Repair:
         self._progress = progress
         self._done = Repaired()
 
-    def run(self, damaged: Collection[str], bad: Collection[bytes]) -> Repaired:
+    def run(self, damaged: Mapping[str, str], bad: Collection[bytes]) -> Repaired:
         self._progress.phase(f"repair {self._copy.name}")
         self._mend_keys(damaged)
         self._mend_small(damaged)
         self._mend_index(damaged, bad)
         self._mend_packs(bad)
         self._mend_blobs()
-        self._set_all_aside(name for name in damaged if name.startswith(layout.MANIFESTS))
+        points = [name for name in damaged if name.startswith(layout.MANIFESTS)]
+        self._done.set_aside |= set_all_aside(
+            self._target, points, anyway=[name for name in points if damaged[name] == UNEXPECTED]
+        )
+        lacking = [name for name in points if not _exists(self._storage, name)]
         self._done.made_anew += [f"head of {each}" for each in rebuild_heads(self._target, self._order.missing)]
         missed = list(missed_points(self._sources, self._target, self._order.config_ids))
         self._done.copied = bring(missed, self._copy, self._reader, self._filler)
-        self._done.put_back += [
-            name for name in damaged if name.startswith(layout.MANIFESTS) and _exists(self._storage, name)
-        ]
-        mark.sweep_repairs(self._target, self._target.list_packs())
+        self._done.put_back += [name for name in lacking if _exists(self._storage, name)]
+        mark.sweep_repairs(self._target)
         return self._done
 
     def _mend_small(self, damaged: Collection[str]) -> None:
         others = [source for _, source in self._sources]
         notes = mend_tombstones(self._target, others, damaged, buried=self._order.buried, held=self._order.held)
-        for put_back, moved in (notes, mend_programs(self._storage, others, damaged)):
+        for put_back, moved in (notes, mend_programs(self._target, others, damaged)):
             self._done.put_back += put_back
             self._done.set_aside |= moved
         self._done.made_anew += mend_fences(self._target, damaged, now=self._clock())
@@ -184,12 +195,10 @@ class _Repair:
     def _mend_keys(self, damaged: Collection[str]) -> None:
         """The slots that belong here are; a damaged one that nobody knows is set aside."""
         present = {item.name for item in self._storage.list(layout.KEYS)}
-        for name in damaged:
-            if name in present:
-                self._set_aside(name)
-                present.discard(name)
+        moved = set_all_aside(self._target, [name for name in damaged if name in present])
+        self._done.set_aside |= moved
         for name, data in self._order.slots.items():
-            if name not in present:
+            if name not in present or name in moved:
                 with suppress(AlreadyExists):
                     self._storage.put(name, data)
                     self._done.put_back.append(name)
@@ -204,10 +213,9 @@ class _Repair:
                     sections.append(read_section(self._target, pack, size))
         if sections:
             self._target.write_index(sections)
-        for name in damaged:
-            if name.startswith(layout.INDEX):
-                self._set_aside(name)
-                self._done.made_anew.append(name)
+        moved = set_all_aside(self._target, [name for name in damaged if name.startswith(layout.INDEX)])
+        self._done.set_aside |= moved
+        self._done.made_anew += moved
 
     def _mend_packs(self, bad: Collection[bytes]) -> None:
         """Whole packs from elsewhere; where there is none, what opens of them is stored anew before they are moved."""
@@ -235,25 +243,32 @@ class _Repair:
     def _empty_and_set_aside(self, packs: Collection[bytes], present: Collection[bytes]) -> None:
         """What opens of these packs is stored anew, then they are moved. Under a mark: no pruner takes the new copy of
         a blob for superfluous because the old pack has it too (tests/model)."""
-        session = self._copy.session.identity
-        table, owned = self._reader.table, mark.create(self._target, packs, now=self._clock(), identity=session)
+        session, table = self._copy.session, self._reader.table
         try:
+            mark.create(self._target, packs, now=self._clock(), identity=session.identity)
             for pack in packs:
                 for place in table.places_of_pack(pack):
                     with suppress(Corrupt):  # it stays lost, unless its source has it
                         self._filler.fill([table.location(place).entry.id])
             self._filler.flush()
             for pack in packs:
-                # Before each: once a session is fenced others may remove its mark and put a sound pack in that place.
-                self._copy.session.check_fence()
-                if pack in present:
-                    self._set_all_aside([layout.pack(pack)])
+                if pack in present and not self._is_sound_by_now(pack):
+                    # Before each: once a session is fenced others may remove its mark and put a sound pack there.
+                    session.check_fence()
+                    with suppress(NotFound):  # somebody else was faster
+                        self._set_aside(layout.pack(pack))
         finally:
-            mark.remove(self._target, owned.id)
+            try:
+                mark.remove(self._target, session.identity)
+            except StorageError:
+                session.abandon()
+                raise
 
     def _exchange(self, pack: bytes, data: bytes, *, is_present: bool) -> None:
         """The sound pack in the place of the damaged one; that one stays where it is if the other finds no room."""
         name = layout.pack(pack)
+        if is_present and self._is_sound_by_now(pack):
+            return
         if is_present:
             self._set_aside(name)
         try:
@@ -297,8 +312,8 @@ class _Repair:
     def _set_aside(self, name: str) -> None:
         self._done.set_aside[name] = set_aside(self._storage, name)
 
-    def _set_all_aside(self, names: Iterable[str]) -> None:
-        self._done.set_aside |= set_all_aside(self._storage, names)
+    def _is_sound_by_now(self, pack: bytes) -> bool:
+        return _is_sound_pack(BlobReader(self._target, self._reader.table), pack)
 
 
 def mend_description(storage: Storage, keyring: Keyring, identity: bytes, *, program: str) -> bool:
@@ -353,6 +368,27 @@ def _salvaging_reader(target: Repository, bad: Collection[bytes]) -> BlobReader:
     table.load(load_sections(target, damage={}, absent=[]))
     table.load(info for info in indexed(target, damage={}) if info.name in bad)
     return BlobReader(target, table)
+
+
+def _still_bad(target: Repository, packs: Collection[bytes]) -> set[bytes]:
+    """Those of the packs that were found damaged which are so now: good ones may have been put there since."""
+    if not packs:
+        return set()
+    reader = _salvaging_reader(target, packs)
+    return {pack for pack in packs if not _is_sound_pack(reader, pack)}
+
+
+def _is_sound_pack(reader: BlobReader, pack: bytes) -> bool:
+    """Whether a pack's bytes fit its name, and everything in it opens."""
+    places = reader.table.places_of_pack(pack)
+    try:
+        if crypto.sha256(reader.repository.storage.get(layout.pack(pack))) != pack:
+            return False
+        for place in places:
+            reader.fetch(reader.table.location(place))
+    except (Corrupt, StorageError):
+        return False
+    return bool(places)
 
 
 def _exists(storage: Storage, name: str) -> bool:

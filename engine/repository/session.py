@@ -60,10 +60,19 @@ class Session:
 
     def end(self) -> None:
         """Remove the marker; what cannot be removed expires by itself."""
+        self._stop()
+        self._remove(self._markers)
+
+    def abandon(self) -> None:
+        """Leave the marker to expire, as a kill would: of what is left of this session nobody could tell that it is
+        dead, were the marker gone and no fence there."""
+        self._stop()
+        self._markers.clear()
+
+    def _stop(self) -> None:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._remove(self._markers)
 
     def _renew(self) -> None:
         while not self._ended.wait(self._renew_after.total_seconds()):

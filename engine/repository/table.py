@@ -64,6 +64,14 @@ class IndexTable:
         """Every place where a blob is."""
         return [self.location(place) for place in self.places(id)]
 
+    def chain(self, id: bytes, *, below: int = ANY_DEPTH) -> Iterator[Location]:
+        """The copy of a blob that readers try first, that of what it leans on, and so on."""
+        while (location := self.find(id)) is not None and location.entry.depth < below:
+            yield location
+            if location.base is None:
+                return
+            id, below = location.base.id, location.entry.depth
+
     def place(self, id: bytes) -> int | None:
         """The place of a blob."""
         places = self.places(id)

@@ -192,6 +192,21 @@ def settle(wanted: Swap) -> bool:
     )
 
 
+def withdraw(wanted: Swap, aside: str) -> None:
+    """Renames `incoming` to `aside`, so that a swap which has not happened cannot happen any more, whoever was about
+    to do it; one that has happened stays. Raises TargetError."""
+    import psycopg
+    from psycopg import sql
+
+    with _maintenance(wanted.connection) as session:
+        if _oids(session, wanted.incoming)[0] != wanted.new:
+            return
+        session.execute(_SESSIONS.encode(), (wanted.incoming,))
+        names = sql.Identifier(wanted.incoming), sql.Identifier(aside)
+        with contextlib.suppress(psycopg.errors.InvalidCatalogName):  # swapped just now
+            session.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*names))
+
+
 def remove(connection: Connection, name: str, oid: int | None) -> None:
     """Drops a database that was made or set aside here, if it is still that one (`oid` None: whichever has the name).
     Raises TargetError."""

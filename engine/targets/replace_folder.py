@@ -184,7 +184,11 @@ def swap(wanted: Swap) -> None:
             os.rename(wanted.incoming, wanted.outgoing)
         else:
             os.rename(wanted.target, wanted.outgoing)
-            os.rename(wanted.incoming, wanted.target)
+            try:
+                os.rename(wanted.incoming, wanted.target)
+            except OSError:  # it was withdrawn: nothing standing there would be the worst of all
+                os.rename(wanted.outgoing, wanted.target)
+                raise
         sync(wanted.target.parent)
     except OSError as error:
         what = os.strerror(error.errno or 0).lower()
@@ -216,6 +220,24 @@ def settle(wanted: Swap) -> bool:
         f"Something else was put at {wanted.target} while it was being replaced.",
         hint=f"Look at {wanted.incoming} and {wanted.outgoing}, and put the right one there yourself.",
     )
+
+
+def withdraw(wanted: Swap, aside: Path) -> None:
+    """Takes `incoming` away, to `aside`, so that a swap which has not happened cannot happen any more, whoever was
+    about to do it; one that has happened, or begun, stays as `settle` then finds it. May be called again and again.
+    Raises TargetError."""
+    try:
+        if inode_of(aside) is None:
+            with suppress(FileNotFoundError):
+                os.rename(wanted.incoming, aside)
+        found = inode_of(aside)
+        if found == wanted.old:  # both had changed places just now
+            os.rename(aside, wanted.outgoing)
+        elif found == wanted.new and inode_of(wanted.target) is None and inode_of(wanted.outgoing) == wanted.old:
+            os.rename(aside, wanted.target)
+        sync(wanted.target.parent)
+    except OSError as error:
+        raise TargetError(f"{wanted.incoming} cannot be moved: {os.strerror(error.errno or 0).lower()}.") from error
 
 
 def sync(folder: Path) -> None:

@@ -84,6 +84,15 @@ def test_differences_whose_bases_are_not_read_now_are_opened_too(bench: Bench, s
     assert all(damage == {name: {2}} for damage in found)
 
 
+def test_a_damaged_base_that_a_sample_reads_hits_what_leans_on_it(bench: Bench, seed: int) -> None:
+    """Read or not, a base is opened for the sake of what leans on it: the pack that is to blame is named, with both."""
+    manifests, packs = points(bench.open(), versions(seed, 2))
+    name = flip(bench, packs[0], seed)
+    found = [damage_of(bench.check(read_percent=50), manifests) for _ in range(40)]
+    assert {name: {1, 2}} in found
+    assert all(damage.keys() <= {name} and damage.get(name, {2}) >= {2} for damage in found)
+
+
 def test_a_base_with_another_good_copy_hits_nobody(bench: Bench, seed: int) -> None:
     opened, plains = bench.open(), versions(seed, 3)
     manifests, packs = points(opened, plains)

@@ -87,3 +87,29 @@ def test_only_zstd_leans_on_anything() -> None:
     for codec in (compress.NONE, compress.GZIP, compress.BZIP2):
         with pytest.raises(compress.BadFrame):
             compress.Decompressor().decompress(codec, b"abc", 3, b"base")
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 1000])
+def test_a_short_base_will_do(length: int, seed: int) -> None:
+    """The last chunk of a file may have one byte."""
+    plain, base = random.Random(seed).randbytes(100_000), b"b" * length
+    payload = compress.Compressor(compress.ZSTD).difference(plain, base)
+    assert compress.Decompressor().decompress(compress.ZSTD, payload, len(plain), base) == plain
+
+
+def test_frames_that_lean_on_each_other_come_back_or_not_at_all(seed: int) -> None:
+    rng, tool, compressor = random.Random(seed), compress.Decompressor(), compress.Compressor(compress.ZSTD)
+    plains = [rng.randbytes(50_000)]
+    frames = [zstandard.ZstdCompressor().compress(plains[0])]
+    for number in range(3):
+        plains.append(plains[-1][: 9000 * number] + b"changed" + plains[-1][9000 * number :])
+        frames.append(compressor.difference(memoryview(plains[-1]), plains[-2]))
+    lengths = [len(plain) for plain in plains]
+    for count in range(1, 5):
+        assert tool.follow(frames[:count], lengths[:count]) == plains[count - 1]
+    assert max(map(len, frames[1:])) < 200
+    with pytest.raises(compress.BadFrame):
+        tool.follow(frames, [*lengths[:-1], lengths[-1] - 1])
+    for broken in ([frames[0], frames[2]], [b"no frame", frames[1]], [frames[0], frames[1][:-1]]):
+        with pytest.raises(compress.BadFrame):
+            tool.follow(broken, [lengths[0], lengths[2]])

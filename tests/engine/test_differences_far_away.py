@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from engine import chunker
 from engine.backup import Result
-from engine.repository import base_cache, layout
+from engine.model.content import ENTRY_BYTES
+from engine.model.manifest import StreamRoot
+from engine.repository import base_cache, distant, layout
+from engine.repository.base_cache import BaseCache
 from engine.storage.local import LocalStorage
 from tests.engine.test_destinations import Fleet
 from tests.support.repositories import Bench
@@ -26,11 +30,13 @@ class Distant(LocalStorage):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.fetched = 0
+        self.fetched = self.asked = 0
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         data = super().get(name, offset, length)
-        self.fetched += len(data) if name.startswith(layout.PACKS) else 0
+        if name.startswith(layout.PACKS):
+            self.fetched += len(data)
+            self.asked += 1
         return data
 
 
@@ -42,11 +48,16 @@ class Days:
         self.bench.create()
         self.rng = random.Random(seed)
         self.table = rows(self.rng, ROWS)
+        self.room = base_cache.ROOM_BYTES
+        self.asked = 0
 
     def back_up(self) -> tuple[Result, int]:
         """The run of the next day, and the bytes of packs that it fetched."""
         place, data = Distant(self.bench.place), b"".join(self.table)
-        result = self.bench.backup(streams=[Stream(data)], type="database", storage=place, cache=self.cache)
+        result = self.bench.backup(
+            streams=[Stream(data)], type="database", storage=place, cache=self.cache, cache_bytes=self.room
+        )
+        self.asked += place.asked
         self.table = change(self.rng, self.table, 0.004)
         return result, place.fetched
 
@@ -72,11 +83,36 @@ def test_a_base_is_fetched_once_and_stays_sealed(days: Days) -> None:
     assert not days.bench.check().errors
 
 
-def test_without_room_nothing_is_fetched(days: Days, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_cache.BaseCache.__init__, "__kwdefaults__", {"room": 100_000})
+@pytest.mark.parametrize("room", [0, 100_000])
+def test_without_room_nothing_is_fetched(days: Days, room: int) -> None:
+    days.room = room
     days.back_up()
     second, fetched = days.back_up()
     assert (fetched, second.manifest.totals["bytesDifferences"], days.kept()) == (0, 0, [])
+
+
+def test_what_lies_in_a_row_comes_by_few_requests(days: Days, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first dump each chunk, of the second one its difference. All is smaller by 128, so as to be quick."""
+    for module in (chunker, distant):
+        for name in vars(module).keys() & {
+            "MINIMUM",
+            "AVERAGE",
+            "MAXIMUM",
+            "_SMALL_BYTES",
+            "_LARGE_BYTES",
+            "_GAP_BYTES",
+        }:
+            monkeypatch.setattr(module, name, getattr(module, name) >> 7)
+    first, _ = days.back_up()
+    (root,) = first.manifest.roots
+    assert isinstance(root, StreamRoot)
+    chunks = len(root.content[1]) // ENTRY_BYTES if root.content else 0
+    for most in (chunks / 2, chunks / 4):
+        asked = days.asked
+        result, fetched = days.back_up()
+        assert 0 < days.asked - asked <= most
+        assert fetched == result.manifest.totals["bytesFetched"]
+        assert result.manifest.totals["bytesDifferences"] > 0
 
 
 def test_what_was_damaged_here_is_fetched_again(days: Days) -> None:
@@ -93,9 +129,9 @@ def test_what_was_damaged_here_is_fetched_again(days: Days) -> None:
 
 def test_what_nobody_used_for_a_month_goes(tmp_path: Path) -> None:
     now, cache = datetime.now(UTC), tmp_path / "cache"
-    base_cache.BaseCache(cache, now).get("one", 3, lambda: b"abc")
-    assert base_cache.BaseCache(cache, now + timedelta(days=29)).get("one", 3, lambda: b"") == b"abc"
-    assert base_cache.BaseCache(cache, now + timedelta(days=31)).get("one", 3, lambda: b"xyz") == b"xyz"
+    BaseCache(cache, now).keep("one", b"abc")
+    assert BaseCache(cache, now + timedelta(days=29)).find("one", 3) == b"abc"
+    assert BaseCache(cache, now + timedelta(days=31)).find("one", 3) is None
 
 
 def test_with_a_place_on_this_machine_nothing_is_fetched(tmp_path: Path, seed: int) -> None:

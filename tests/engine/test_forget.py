@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NotFound, RepositoryError
+from engine.errors import NotFound, RepositoryError, Unavailable
 from engine.repository import layout
 from engine.repository.forget import Tombstone, empty_trash, forget, read_tombstone, recall, tombstones, trash
+from engine.storage.local import LocalStorage
 from tests.support.faults import FaultyStorage
 from tests.support.pruning import Pruning
 
@@ -116,6 +117,26 @@ def test_a_damaged_point_can_be_removed(site: Pruning) -> None:
     made = remove(site, identity, config_id="test", sequence=7)
     assert (made.config_id, made.sequence) == ("test", 7)
     assert empty_trash(site.repository, [identity], delay=timedelta(), now=site.bench.clock()) == [made]
+
+
+class Unread(LocalStorage):
+    """A place that cannot give manifests just now, and could a moment later."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        if name.startswith(layout.MANIFESTS):
+            raise Unavailable("The destination does not answer.", transient=True)
+        return super().get(name, offset, length)
+
+
+def test_a_point_that_could_not_be_put_back_is_not_deleted(site: Pruning) -> None:
+    """Its bytes are read first, so that a recall at this moment finds it again; what is only out of reach for a moment
+    is not a rotten disk."""
+    made = remove(site, site.ids()[0])
+    unread = site.bench.open(Unread(site.bench.place))
+    with pytest.raises(Unavailable, match="does not answer"):
+        empty_trash(unread, [made.manifest], delay=timedelta(), now=site.bench.clock())
+    assert made.manifest in site.repository.manifest_ids()
+    assert empty_trash(site.repository, [made.manifest], delay=timedelta(), now=site.bench.clock()) == [made]
 
 
 @pytest.mark.parametrize("how", ["spoiled", "of another point"])

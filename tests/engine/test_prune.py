@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,10 @@ from engine.ids import new_id
 from engine.progress import Silent
 from engine.repository import layout, mark
 from engine.repository.forget import empty_trash, forget
-from engine.repository.prune import Freed, Rules, Waiting
+from engine.repository.prune import Freed, Rules, Seen, Waiting, begin, finish
 from engine.repository.session import Session
 from engine.repository.usage import estimate
+from engine.storage.base import Item
 from engine.storage.local import LocalStorage
 from tests.support.pruning import Pruning, stored_bytes
 
@@ -67,6 +70,42 @@ def test_two_phases_free_what_nothing_needs(site: Pruning) -> None:
     assert site.finish(own.id) == Freed()
     site.assert_sound()
     site.assert_nothing_superfluous()
+
+
+class Listing(LocalStorage):
+    """Counts how often restore points are listed."""
+
+    looks = 0
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        self.looks += prefix == layout.MANIFESTS
+        return super().list(prefix)
+
+
+def test_what_finishing_saw_is_enough_to_begin_again(site: Pruning) -> None:
+    """One look for both, and what is chosen by it is the same that a second look would choose."""
+    site.remove(1)
+    own = site.begin()
+    assert own is not None
+    site.remove(2)
+    site.bench.clock.now += DAY
+    chosen = {}
+    for name in ("one look", "two looks"):
+        twin = Pruning(site.folder / f"copy {name}", site.rng, like=site)
+        storage, seen = Listing(twin.bench.place), Seen()
+        tools: dict[str, Any] = {"rules": twin.rules, "clock": twin.bench.clock, "progress": Silent()}
+        assert isinstance(finish(twin.bench.open(storage), own.id, **tools, seen=seen), Freed)
+        storage.looks, later = 0, seen if name == "one look" else None
+        next_mark = begin(twin.bench.open(storage), **tools, spool=twin.folder / "spool", seen=later)
+        assert next_mark is not None
+        assert next_mark.packs <= set(twin.repository.list_packs())
+        chosen[name] = next_mark.packs
+        assert (storage.looks == 0) is (name == "one look")
+        twin.bench.clock.now += DAY
+        assert isinstance(twin.finish(next_mark.id), Freed)
+        twin.assert_sound()
+        twin.assert_nothing_superfluous()
+    assert chosen["one look"] == chosen["two looks"]
 
 
 class Stopping(NotingStorage):

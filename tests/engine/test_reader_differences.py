@@ -59,12 +59,21 @@ def test_the_deepest_chain_comes_back_and_each_base_is_decoded_once(bench: Bench
     assert open_reader(bench.open()).read(other) == plains[0][::-1]
 
 
-def test_what_shares_a_base_decodes_it_once(bench: Bench, seed: int) -> None:
+def test_a_chain_of_the_usual_length_is_decoded_at_once(bench: Bench, seed: int) -> None:
+    plains = versions(seed, 9)
+    ids = store(bench.open(), *chain(plains))
+    reader = Counting(bench.open(), open_reader(bench.open()).table)
+    assert [reader.read(id) for id in ids] == plains
+    assert reader.opened == ids
+
+
+def test_what_shares_a_base_that_was_decoded_decodes_it_no_more(bench: Bench, seed: int) -> None:
     first, second, third = versions(seed, 3)
     base, *leaning = store(bench.open(), Blob(DATA, first), Blob(DATA, second, first, 1), Blob(DATA, third, first, 1))
     reader = Counting(bench.open(), open_reader(bench.open()).table)
+    assert reader.bases.read(base, 1) == first
     assert [reader.read(id) for id in leaning] == [second, third]
-    assert reader.opened.count(base) == 1
+    assert reader.opened == [base, *leaning]
 
 
 def test_a_base_that_is_not_what_its_id_says_is_not_leant_on(bench: Bench, seed: int) -> None:

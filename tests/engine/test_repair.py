@@ -3,6 +3,7 @@ are given up."""
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 
 from engine.crypto import sha256
-from engine.errors import Corrupt
+from engine.errors import Corrupt, Unavailable
 from engine.progress import Silent
 from engine.repository import guide, layout, mark
 from engine.repository.forget import LOST, Tombstone, forget, give_up, given_up, read_tombstone, trash
 from engine.repository.history import DELETED, MISSING, Point, Witness
-from engine.repository.session import fence
+from engine.repository.prune import Rules, begin
+from engine.repository.session import fence, running
 from engine.repository.usage import survey
+from engine.storage.base import Item
 from engine.storage.local import LocalStorage
 from tests.engine.test_destinations import Fleet, assert_restores_all, files_below
 from tests.engine.test_heal import flip, mend, packs
@@ -187,6 +190,46 @@ def test_the_mark_of_a_killed_repair_goes_once_its_session_is_over(fleet: Fleet)
     fence(fleet.open("two"), left.id, by=bytes(16), now=NOW)
     mend(fleet, "two", **ELSEWHERE)
     assert mark.read_all(fleet.open("two")) == []
+
+
+class KeepsMarks(LocalStorage):
+    """A disk that fails when a mark shall go."""
+
+    def delete(self, name: str) -> None:
+        if name.startswith(layout.MARKS):
+            raise Unavailable("The disk does not answer.")
+        super().delete(name)
+
+
+class LosesAnswers(LocalStorage):
+    """A mark gets there, and nobody hears of it; nor can it be removed."""
+
+    def stat(self, name: str) -> Item:
+        if name.startswith(layout.MARKS):
+            raise Unavailable("The disk does not answer.")
+        return super().stat(name)
+
+    def delete(self, name: str) -> None:
+        self.stat(name)
+        super().delete(name)
+
+
+@pytest.mark.parametrize("kind", [KeepsMarks, LosesAnswers])
+def test_a_mark_that_could_not_be_removed_goes_with_the_next_clean_up(fleet: Fleet, kind: type[LocalStorage]) -> None:
+    """Its session is left to expire like that of a killed repair; else the mark would stay for half a year, since it
+    could as well be that of a pruner who sleeps."""
+    place, rules = fleet.bench("two").place, Rules()
+    flip(packs(fleet, "two")[0])
+    with pytest.raises(Unavailable):
+        mend(fleet, "two", storage=kind(place), **ELSEWHERE)
+    (left,) = mark.read_all(fleet.open("two"))
+    assert set(running(fleet.open("two"))) == {left.id}
+    mend(fleet, "two", **ELSEWHERE)
+    silent_since = (fleet.clock() - rules.session_expiry - rules.grace).timestamp() - 60
+    for marker in (place / layout.SESSIONS).iterdir():
+        os.utime(marker, (silent_since, silent_since))
+    begin(fleet.open("two"), rules=rules, clock=fleet.clock, progress=Silent(), spool=fleet.folder / "spool")
+    assert left.id not in {each.id for each in mark.read_all(fleet.open("two"))}
 
 
 def test_a_mark_of_a_pruner_is_left_alone(fleet: Fleet) -> None:

@@ -209,6 +209,31 @@ def test_chains_stay_short(bench: Bench, seed: int) -> None:
     assert depths(bench).count(0) == 1
 
 
+@pytest.mark.parametrize("kind", ["incremental", "full"])
+def test_a_log_that_was_rotated_leans_on_itself_as_it_was_called(
+    bench: Bench, tmp_path: Path, seed: int, kind: str
+) -> None:
+    """Each log has grown before it got its new name; the one that has the name now has nothing to do with it."""
+    logs, rng = tmp_path / "logs", random.Random(seed)
+    logs.mkdir()
+    for number in range(3):
+        (logs / f"app.log.{number}").write_bytes(b"".join(rows(rng, ROWS // 2)))
+    first = bench.backup(logs, type="full").manifest
+    for number in (2, 1, 0):
+        with (logs / f"app.log.{number}").open("ab") as log:
+            log.write(b"the last line of the day\n")
+        (logs / f"app.log.{number}").rename(logs / f"app.log.{number + 1}")
+    (logs / "app.log.0").write_bytes(b"".join(rows(rng, ROWS // 20)))
+    parent = {"parent": None} if kind == "full" else {}
+    second = bench.backup(logs, type=kind, **parent).manifest
+    totals = second.totals
+    fresh = (logs / "app.log.0").stat().st_size
+    assert 0 < totals["bytesDifferences"] < 20_000
+    assert totals["bytesStored"] < fresh < first.totals["bytesStored"] / 8
+    bench.restore(second, "restored")
+    assert snapshot(tmp_path / "restored" / str(logs).lstrip("/")) == snapshot(logs)
+
+
 @pytest.mark.parametrize("kind", ["incremental", "differential", "full"])
 def test_a_file_that_changes_in_place_is_stored_as_differences(
     bench: Bench, tmp_path: Path, seed: int, kind: str

@@ -91,7 +91,9 @@ def count_calls(fleet: Fleet, *others: str, kind: type[FaultyStorage] = FaultySt
 def places_to_stop(calls: int, request: pytest.FixtureRequest, step: int) -> list[int]:
     """Every call with --full, else a sample; always the last."""
     every = range(1, calls + 1)
-    return list(every) if request.config.getoption("--full") else sorted({*every[::step], calls})
+    chosen = list(every) if request.config.getoption("--full") else sorted({*every[::step], calls})
+    request.node.user_properties.append(("trials", len(chosen)))
+    return chosen
 
 
 @pytest.mark.parametrize(("kind", "step"), [(FaultyStorage, 9), (Changes, 3)], ids=["before", "after a change"])

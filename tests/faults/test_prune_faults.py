@@ -29,6 +29,7 @@ from tests.support.repositories import Bench
 from tests.support.s3 import Store
 
 AT_ONCE = Rules(grace=timedelta())
+Note = Callable[[str, int], None]
 # Without --full every seventh call is tried, with kill -9 every third one of these.
 SAMPLE = 7
 
@@ -107,18 +108,24 @@ def sweep(site: Pruning, folder: Path, *, step: int, kill: bool) -> int:
     return tried
 
 
-def test_a_fault_at_any_call(site: Pruning, tmp_path: Path) -> None:
-    assert sweep(site, tmp_path, step=SAMPLE, kill=False) > 10
+def test_a_fault_at_any_call(site: Pruning, tmp_path: Path, record_property: Note) -> None:
+    tried = sweep(site, tmp_path, step=SAMPLE, kill=False)
+    record_property("trials", tried)
+    assert tried > 10
 
 
-def test_kill_9_at_any_call(site: Pruning, tmp_path: Path) -> None:
-    assert sweep(site, tmp_path, step=3 * SAMPLE, kill=True) > 3
+def test_kill_9_at_any_call(site: Pruning, tmp_path: Path, record_property: Note) -> None:
+    tried = sweep(site, tmp_path, step=3 * SAMPLE, kill=True)
+    record_property("trials", tried)
+    assert tried > 3
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kill", [False, True], ids=["fails", "is killed"])
-def test_a_fault_at_every_call(site: Pruning, kill: bool, tmp_path: Path) -> None:
-    assert sweep(site, tmp_path, step=1, kill=kill) > 80
+def test_a_fault_at_every_call(site: Pruning, kill: bool, tmp_path: Path, record_property: Note) -> None:
+    tried = sweep(site, tmp_path, step=1, kill=kill)
+    record_property("trials", 2 * tried)  # before each call, and after it
+    assert tried > 80
 
 
 def test_a_full_disk_can_be_cleaned(tmp_path: Path, seed: int) -> None:

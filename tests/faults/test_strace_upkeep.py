@@ -37,7 +37,9 @@ def faults(
 ) -> list[Fault]:
     """Some of every call with every answer, drawn."""
     planned = [fault for fault in plan(counts) if fault.answer not in without]
-    return rng.sample(planned, min(len(planned), MANY if request.config.getoption("--full") else SAMPLE))
+    chosen = rng.sample(planned, min(len(planned), MANY if request.config.getoption("--full") else SAMPLE))
+    request.node.user_properties.append(("trials", len(chosen)))
+    return chosen
 
 
 @pytest.fixture

@@ -13,19 +13,23 @@ from pathlib import Path
 from engine.storage.base import Buffer, Item, Storage
 
 # Calls that others can notice or that notice others: (verb, folder).
-STEPS = {
-    ("put", "sessions"),
-    ("delete", "sessions"),
-    ("list", "sessions"),
-    ("put", "marks"),
-    ("list", "marks"),
-    ("list", "packs"),
-    ("delete", "packs"),
-    ("put", "manifests"),
-    ("list", "manifests"),
-    ("stat", "fences"),
-}
+STEPS = frozenset(
+    {
+        ("put", "sessions"),
+        ("delete", "sessions"),
+        ("list", "sessions"),
+        ("put", "marks"),
+        ("list", "marks"),
+        ("list", "packs"),
+        ("delete", "packs"),
+        ("put", "manifests"),
+        ("list", "manifests"),
+        ("stat", "fences"),
+    }
+)
 Step = tuple[str, str]
+# Those who do all of their work in one thread may be stopped before these too.
+ALL_STEPS = STEPS | {("put", "packs"), ("move", "packs")}
 _SECONDS = 60
 
 
@@ -67,13 +71,16 @@ class SteppedStorage:
             self._inner.delete(name)
 
     def move(self, name: str, to: str) -> None:
-        self._inner.move(name, to)
+        with self._actor.step("move", name):
+            self._inner.move(name, to)
 
 
 class Actor:
-    """A process of the protocol. `error` is how it ended, None when well."""
+    """A process of the protocol, stopped before each of `steps`. `error` is how it ended, None when well."""
 
-    def __init__(self, storage: Storage, work: Callable[[Storage], object]) -> None:
+    def __init__(self, storage: Storage, work: Callable[[Storage], object], *, steps: frozenset[Step] = STEPS) -> None:
+        self._steps = steps
+        self._next: Step | None = None
         self.error: BaseException | None = None
         self.made: Counter[Step] = Counter()
         self._storage = SteppedStorage(storage, self)
@@ -87,6 +94,12 @@ class Actor:
     def until(self, step: Step, count: int) -> None:
         """Let it go on until it has made this step so many times in all, or is done."""
         while self.made[step] < count and not self.is_done:
+            self._go.release()
+            self._await()
+
+    def up_to(self, step: Step) -> None:
+        """Let it go on until it is about to make this step, or is done."""
+        while self._next != step and not self.is_done:
             self._go.release()
             self._await()
 
@@ -104,7 +117,8 @@ class Actor:
 
     def stop(self, step: Step) -> None:
         """Before a step: wait for leave."""
-        if step in STEPS and not self._is_free:
+        if step in self._steps and not self._is_free:
+            self._next = step
             self._stopped.release()
             self._go.acquire()
 

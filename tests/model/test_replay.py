@@ -40,7 +40,7 @@ CALLS: dict[str, Step] = {
 }
 BEGINNING: dict[Step, int] = {("list", "marks"): 1, ("list", "sessions"): 2, ("list", "packs"): 1}
 AT_ONCE = Rules(grace=timedelta(), session_expiry=timedelta())
-# Heal and quarantine are played by the tests of healing, differences, made by hand, by tests/faults/test_bases.py.
+# Heal and quarantine are played in test_replay_healing.py, differences, made by hand, in tests/faults/test_bases.py.
 PLAYED = sorted(
     rule
     for rule, setup in REJECTED.items()
@@ -59,7 +59,7 @@ def test_the_engine_survives_what_a_rejected_order_does_not(rule: str, tmp_path:
     actors = {
         name: _cast(site, name, story, {} if chooses else packs) for name in sorted({step.split()[0] for step in story})
     }
-    _play(actors, story, earlier=BEGINNING if chooses else {})
+    play(actors, story, earlier=BEGINNING if chooses else {})
     for name, actor in actors.items():
         actor.to_the_end()
         is_refused = name.startswith("W") and isinstance(actor.error, EngineError)
@@ -114,13 +114,15 @@ def _cast(site: Pruning, name: str, story: tuple[str, ...], packs: dict[str, lis
     return Actor(site.bench.storage(), write if name.startswith("W") else prune)
 
 
-def _play(actors: dict[str, Actor], story: tuple[str, ...], *, earlier: dict[Step, int]) -> None:
+def play(
+    actors: dict[str, Actor], story: tuple[str, ...], *, earlier: dict[Step, int], calls: dict[str, Step] = CALLS
+) -> None:
     """Each actor makes the call of each step of the story, unless it has made so many already. Calls in `earlier` a
     pruner makes before it chooses."""
     wanted = {name: Counter[Step](earlier if name.startswith("G") else {}) for name in actors}
     for step in story:
         name, _, what = step.partition(" ")
-        label = max((each for each in CALLS if f"{name[0]} {what}".startswith(each)), key=len, default="")
+        label = max((each for each in calls if f"{name[0]} {what}".startswith(each)), key=len, default="")
         if label:
-            wanted[name][CALLS[label]] += 1
-            actors[name].until(CALLS[label], wanted[name][CALLS[label]])
+            wanted[name][calls[label]] += 1
+            actors[name].until(calls[label], wanted[name][calls[label]])

@@ -13,6 +13,7 @@ from engine.backup import Request, Result, backup
 from engine.model.manifest import Manifest
 from engine.progress import Progress, Silent
 from engine.repository import repository
+from engine.repository.base_cache import ROOM_BYTES
 from engine.repository.check import CheckReport, check
 from engine.repository.reader import open_reader
 from engine.repository.repository import Repository
@@ -67,6 +68,7 @@ class Bench:
         streams: Sequence[StreamSource] = (),
         progress: Progress | None = None,
         cache: Path | None = None,
+        cache_bytes: int = ROOM_BYTES,
         **changes: Any,
     ) -> Result:
         opened = self.open(storage)
@@ -93,6 +95,7 @@ class Bench:
             progress=progress or Silent(),
             spool=self.folder / "spool",
             cache=cache,
+            cache_bytes=cache_bytes,
         )
 
     def manifests(self) -> list[Manifest]:
