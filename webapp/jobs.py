@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +20,13 @@ from webapp.services import tick as ticking
 from webapp.settings import Settings
 
 log = logging.getLogger("holdfast.jobs")
+_WORK = (
+    *(f"webapp.services.{name}" for name in ("backups", "cleanup", "healing", "restores", "verifications")),
+    *(f"webapp.services.{name}" for name in ("delivery_log", "digest", "fullness", "heartbeats", "journal")),
+    "webapp.services.notifications",
+    "engine.sources.postgres",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
 _stop = threading.Event()
 _settings: list[Settings] = []
 
@@ -26,6 +34,12 @@ _settings: list[Settings] = []
 def use(settings: Settings) -> None:
     """The settings of the worker, for the children that it forks."""
     _settings[:] = [settings]
+
+
+def preload() -> None:
+    """Imports what the work imports: once in the worker, not again in each child that it forks for a run."""
+    for name in _WORK:
+        import_module(name)
 
 
 def stop_in_order() -> None:

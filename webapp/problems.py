@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, g, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from engine import errors as engine
@@ -39,6 +40,16 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (engine.RetentionRefused, 409),
     (engine.EngineError, 503),
 )
+
+
+# What Flask refuses before a view sees it; its own sentences are for programmers.
+_REFUSED = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    405: "This address does not take requests of this kind.",
+    413: "What was sent is too large.",
+}
+_OLD_FORM = "This form is too old, or it was not made by this page."
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,10 @@ def register(app: Flask) -> None:
         headers = tuple((name, value) for name, value in error.get_headers() if name in ("Allow", "Retry-After"))
         if error.code is None or error.code < 400:
             return Response(error.get_body(), error.code or 308, error.get_headers())
-        return answer(Problem(error.code, error.description or "", headers=headers))
+        if isinstance(error, CSRFError):
+            return answer(Problem(400, _OLD_FORM, "Load the page again and send the form once more.", headers=headers))
+        said = _REFUSED.get(error.code) if error.description == type(error).description else None
+        return answer(Problem(error.code, said or error.description or "", headers=headers))
 
     @app.errorhandler(Exception)
     def of_ours(error: Exception) -> Response:
@@ -114,8 +128,17 @@ def answer(problem: Problem) -> Response:
         body = json.dumps(problem.document(), ensure_ascii=False)
         response = Response(body, problem.status, content_type=MEDIA_TYPE)
     else:
-        signed_in = getattr(g, "actor", None) is not None
-        page = render_template("error.html", problem=problem, signed_in=signed_in)
+        page = _bare(problem) if problem.status >= 500 else _page(problem)
         response = Response(page, problem.status, content_type="text/html; charset=utf-8")
     response.headers.extend(problem.headers)
     return response
+
+
+def _page(problem: Problem) -> str:
+    return render_template("error.html", problem=problem, signed_in=getattr(g, "actor", None) is not None)
+
+
+def _bare(problem: Problem) -> str:
+    """Without the frame: what failed may be what the frame asks, too, and the person may not be known."""
+    template = current_app.jinja_env.get_template("error.html")
+    return template.render(problem=problem, signed_in=getattr(g, "actor", None) is not None, is_bare=True)

@@ -99,7 +99,10 @@ def _guard() -> Response | None:
         _refuse_hosts()
         if settings.allowed_networks and not is_within(client_address(), settings.allowed_networks):
             raise Forbidden("Requests from your network are not accepted.", hint="See HOLDFAST_ALLOWED_NETWORKS.")
-    if request.endpoint == "static" or (view is None and not request.path.startswith(API)):
+    if request.endpoint == "static":
+        return None
+    if view is None and not request.path.startswith(API):
+        g.actor = current_user.actor if current_user.is_authenticated else None  # for the menu of the error page
         return None
     if needed is not None and needed.permission in (PUBLIC, HEALTH):
         return None

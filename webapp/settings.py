@@ -24,6 +24,7 @@ QUEUES = ("backup", "restore", "system")
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 SMTP_SCHEMES = ("smtp", "smtps")
+CACHE_GIB = 4
 DEFAULT_BIND = "127.0.0.1:8000"
 # HOLDFAST_VENV belongs to ./run.
 KNOWN = frozenset(
@@ -40,7 +41,9 @@ KNOWN = frozenset(
         "HOLDFAST_TIMEZONE",
         "HOLDFAST_PG_BIN",
         "HOLDFAST_QUEUES",
+        "HOLDFAST_CACHE_GIB",
         "HOLDFAST_TIMING",
+        "HOLDFAST_DEVELOPMENT",
         *notify_rules.NAMES,
         "HOLDFAST_VENV",
     }
@@ -68,8 +71,12 @@ class Settings:
     timezone: str = "UTC"
     pg_bin: Path | None = None
     queues: tuple[str, ...] = QUEUES
+    cache_bytes: int = CACHE_GIB << 30
+    """Room for what differences lean on and only a bucket has."""
     timing: Timing = field(default_factory=Timing)
     notify: Rules = field(default_factory=Rules)
+    is_development: bool = False
+    """Whether `/styleguide` is there, for those who build pages."""
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(repr=False, default_factory=dict)
     """The whole environment, for `${NAME}` in configurations and for the AWS variables."""
@@ -115,8 +122,10 @@ def read_settings(environment: Mapping[str, str], *, cwd: Path | None = None) ->
         timezone=_timezone(reader),
         pg_bin=_pg_bin(reader, here),
         queues=_queues(reader),
+        cache_bytes=_cache_bytes(reader),
         timing=_timing(reader),
         notify=_notify(reader),
+        is_development=_development(reader),
         warnings=_unknown_names(environment),
         environment=dict(environment),
     )
@@ -272,6 +281,14 @@ def _queues(reader: _Reader) -> tuple[str, ...]:
     return names
 
 
+def _cache_bytes(reader: _Reader) -> int:
+    text = reader.text("HOLDFAST_CACHE_GIB") or str(CACHE_GIB)
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        reader.fault("HOLDFAST_CACHE_GIB", "must be a whole number of GiB, 0 to 99999.")
+        return CACHE_GIB << 30
+    return int(text) << 30
+
+
 def _timing(reader: _Reader) -> Timing:
     try:
         return timing.read(reader.text("HOLDFAST_TIMING") or "")
@@ -285,6 +302,13 @@ def _notify(reader: _Reader) -> Rules:
     for name, detail in faults.items():
         reader.fault(name, detail)
     return found
+
+
+def _development(reader: _Reader) -> bool:
+    text = reader.text("HOLDFAST_DEVELOPMENT")
+    if text not in (None, "yes", "no"):
+        reader.fault("HOLDFAST_DEVELOPMENT", "must be yes or no.")
+    return text == "yes"
 
 
 def _unknown_names(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -107,6 +107,7 @@ def work_on(settings: Settings) -> None:
     """Works until a signal asks it to stop. Redis may come and go; a request to stop counts also while it is away."""
     logs.configure(f"worker {','.join(settings.queues)}")
     jobs.use(settings)
+    jobs.preload()
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

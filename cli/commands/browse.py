@@ -89,6 +89,7 @@ def get(door: Door, backup: str, path: str, target: str | None, form: str | None
         raise click.UsageError("--force is about a file; leave it out with -o -.")
     from cli import saving
     from webapp.services import browsing, downloads
+    from webapp.services.access import local_actor
 
     with closing(browsing.open_point(door.installation, backup, tell=door.tell)) as point:
         if form is None:
@@ -96,7 +97,12 @@ def get(door: Door, backup: str, path: str, target: str | None, form: str | None
         else:
             made = downloads.open_download(door.installation, point, path, form)
             content = browsing.Content(made.name, 0, made.pieces)  # nobody knows its size before
-        with closing(content.pieces), _watched(door, quiet=target == STDOUT and sys.stdout.isatty()) as progress:
+        wish = downloads.Wish(point.backup.public_id, path, form or downloads.AS_IS)
+        with (
+            closing(content.pieces),
+            downloads.audited(door.installation, local_actor(door.identity), wish),
+            _watched(door, quiet=target == STDOUT and sys.stdout.isatty()) as progress,
+        ):
             if target == STDOUT:
                 saving.to_stdout(content, progress)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from cli.options import Tag, json_option, pass_door
 from cli.state import Door
 from webapp.errors import Unavailable
 from webapp.schema.defaults import TYPES
+
+if TYPE_CHECKING:
+    from webapp.models import Run
 
 
 @click.command("create")
@@ -103,16 +107,39 @@ def _queue(door: Door, config_id: str, named: str, as_type: str | None, tags: di
 def _run_here(door: Door, config_id: str, as_type: str | None, tags: dict[str, str]) -> int:
     from cli.results import tell_backup
     from cli.work import working
-    from webapp.services import backups, configurations, unbuilt
+    from webapp.services import after_backup, backups, configurations, unbuilt
 
     installation = door.installation
-    idle = unbuilt.without_effect(configurations.find(installation, config_id).document)
+    document = configurations.find(installation, config_id).document
+    idle = unbuilt.without_effect(document)
     if idle:
         door.tell(f"Warning: {idle}")
     order = backups.Order(config_id, door.identity, as_type=as_type, tags=tags)
     with working(door) as progress:
         finished = backups.create(installation, order, cwd=door.cwd, progress=progress, tell=progress.say)
-    return tell_backup(door, finished)
+    code = tell_backup(door, finished)
+    share = after_backup.percent(document, finished.run)
+    return code if share is None else _check(door, finished.run, share) or code
+
+
+def _check(door: Door, made: Run, percent: int) -> int:
+    """The check after a backup, beside its result on stdout; its exit code."""
+    from cli.results import ended
+    from cli.work import working
+    from webapp.services import after_backup, verifications
+
+    order = verifications.Order(
+        door.identity,
+        backup=made.backup_id,
+        read_percent=percent,
+        trigger=after_backup.AFTER,
+        arguments={"readPercent": percent, "afterRun": made.public_id},
+    )
+    with working(door) as progress:
+        finished = verifications.verify(door.installation, order, progress=progress, tell=progress.say)
+    if finished.run.state == "succeeded":
+        door.tell(f"{made.backup_id} was read back ({percent} % of its data) and is sound.")
+    return ended(door, finished)
 
 
 def _store_file(door: Door, file: Path, as_type: str | None) -> str:
@@ -132,10 +159,11 @@ def _run_default(door: Door, backup_type: str, tags: dict[str, str], how: How) -
     """Backs up what the environment's defaults say; their configuration stays only if that made a restore point."""
     from webapp.schema.defaults import default_document
     from webapp.services import configurations
+    from webapp.services.access import local_actor
 
     installation = door.installation
     document = default_document(backup_type, door.settings.environment)
-    stored = configurations.store_to_run(installation, document, cwd=door.cwd)
+    stored = configurations.store_to_run(installation, document, cwd=door.cwd, actor=local_actor(door.identity))
     try:
         return run(door, stored.configuration.id, tags=tags, how=how)
     finally:

@@ -166,6 +166,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "backupId": run.backup_id,
         "type": run.type,
         "trigger": run.trigger,
+        "afterRun": run.arguments.get("afterRun"),
         "identity": run.identity,
         "host": run.host,
         "createdAt": run.created_at,

@@ -63,6 +63,7 @@ def summary(backup: Backup, troubles: Mapping[int, Trouble]) -> dict[str, Any]:
             "new": totals.get("bytesNew", 0),
             "stored": totals.get("bytesStored", 0),
             "differences": totals.get("bytesDifferences", 0),
+            "fetched": totals.get("bytesFetched", 0),
         },
         "problemCount": backup.problem_count,
         "tags": backup.tags,
@@ -142,8 +143,9 @@ def print_whole(backup: Backup, manifest: Manifest | None, zone: str) -> None:
         "Files": "{total} ({new} new, {changed} changed, {unchanged} unchanged, {unreadable} unreadable)".format(
             **files
         ),
-        "Size": "{} in all, {} read, {} new, {} stored, {} of it as differences".format(
-            *(output.size(sizes[name]) for name in ("total", "read", "new", "stored", "differences"))
+        "Size": "{} in all, {} read, {} new, {} stored, {} of it as differences{}".format(
+            *(output.size(sizes[name]) for name in ("total", "read", "new", "stored", "differences")),
+            f", {output.size(sizes['fetched'])} fetched for them" if sizes["fetched"] else "",
         ),
         "Pinned": _pin(found["pinned"], zone) or "no",
         "Tags": _tags(backup.tags) or "-",

@@ -52,12 +52,21 @@ def test_settings_without_effect_are_told_in_one_line(shop: Shop) -> None:
     idle = shop.write(verify={"afterBackup": True}, drill={"schedule": "0 3 * * 0"}, schedule="0 2 * * *")
     outcome = shop.cli("create", "--file", idle, code=0)
     (line,) = [line for line in outcome.stderr.splitlines() if "no effect" in line]
-    assert line == "Warning: verify and drill of shop have no effect: not built yet."
+    assert line == "Warning: drill of shop has no effect: not built yet."
     with_schedule = shop.write(schedule="@daily", notifications={"onFailure": ["ops@example.com"]})
     assert "no effect" not in shop.cli("create", "--file", with_schedule, code=0).stderr
-    one = shop.cli("create", "--file", shop.write(verify={"afterBackup": True}), "--json", code=0)
+    both = shop.write(verify={"schedule": "@weekly"}, drill={"schedule": "0 3 * * 0"})
+    one = shop.cli("create", "--file", both, "--json", code=0)
     assert one.json["status"] == "succeeded"
-    assert "verify of shop has no effect" in one.stderr
+    assert "verify.schedule and drill of shop have no effect" in one.stderr
+
+
+def test_a_backup_is_read_back_where_its_configuration_asks_for_it(shop: Shop) -> None:
+    made = shop.cli("create", "--file", shop.write(verify={"afterBackup": True}), "--json", code=0)
+    assert f"{made.json['backupId']} was read back (100 % of its data) and is sound." in made.stderr
+    listed = shop.cli("list", "--runs", "--json", code=0).json
+    found = {run["kind"]: run for run in listed}
+    assert (found["verify"]["trigger"], found["verify"]["backupId"]) == ("after-backup", made.json["backupId"])
 
 
 def test_a_destination_of_a_user_who_does_not_exist(shop: Shop) -> None:

@@ -13,6 +13,7 @@ import pytest
 from redis.client import Monitor
 
 from engine.progress import Silent
+from tests.support.postgres import PostgresServer, fresh_database
 from tests.support.service import TIMING, WAIT_SECONDS, Service, running
 from tests.webapp.support import document
 from webapp.errors import NotFound
@@ -78,6 +79,38 @@ def test_a_redis_that_was_down_while_it_was_asked(service: Service) -> None:
     service.start("scheduler")
     service.restart_redis()
     assert ended(service, run).state == SUCCEEDED
+
+
+def test_a_redis_that_is_full(service: Service) -> None:
+    service.queue.redis.config_set("maxmemory", "1")
+    run = create(service)
+    assert (run.state, service.queue.waiting(["backup"])) == (QUEUED, set())
+    parts = [service.start(), service.start("scheduler")]
+    service.queue.redis.config_set("maxmemory", "0")
+    assert ended(service, run).state == SUCCEEDED
+    assert [part.poll() for part in parts] == [None, None]
+
+
+def test_a_redis_that_goes_away_in_the_middle_of_a_run(service: Service, postgres: PostgresServer) -> None:
+    """The work goes on, ends and is on record without it; the worker takes the next run when it is back."""
+    with fresh_database(postgres) as name, postgres.connect(name) as other:
+        other.execute(b"CREATE TABLE held (number int)")
+        source = {"databases": [{"url": postgres.url(name)}]}
+        configurations.store(service.installation, document(type="database", sources=source))
+        other.execute(b"BEGIN")
+        other.execute(b"LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        run = create(service)
+        service.start()
+        service.start("scheduler")
+        at_work(service, run)
+        service.redis.kill()
+        service.redis.wait()
+        other.execute(b"ROLLBACK")
+        done = ended(service, run)
+        assert (done.state, done.error) == (SUCCEEDED, None)
+        later = create(service)
+        service.restart_redis()
+        assert ended(service, later).state == SUCCEEDED
 
 
 @pytest.fixture

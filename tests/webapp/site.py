@@ -60,7 +60,7 @@ class Browser:
     def get(self, path: str, **options: Any) -> TestResponse:
         return self.client.get(path, **options)
 
-    def submit(self, path: str, *, form: str | None = None, **fields: str) -> TestResponse:
+    def submit(self, path: str, /, *, form: str | None = None, **fields: str) -> TestResponse:
         found = _CSRF.search(self.client.get(form or path).text)
         assert found, f"{form or path} shows no form"
         return self.client.post(path, data={"csrf_token": found[1], **fields})

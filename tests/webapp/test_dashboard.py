@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from sqlalchemy import event
@@ -20,7 +18,7 @@ from engine.progress import Silent
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
 from webapp.models import Alarm
-from webapp.services import backups, records, runs, schedules, submit
+from webapp.services import backups, records, runs, schedules
 from webapp.services.runs import NewRun, Outcome
 
 STATIC = Path(__file__).parents[2] / "static"
@@ -52,7 +50,7 @@ def verdict(browser: Browser) -> str:
 
 def test_without_a_configuration_nothing_is_protected(admin: Browser) -> None:
     assert verdict(admin) == "Nothing is protected yet"
-    assert "No configuration yet" in words(admin)
+    assert "No backup is configured yet." in words(admin)
 
 
 def test_protected_is_only_what_is_there_and_was_checked(shelf: Shelf, admin: Browser) -> None:
@@ -169,10 +167,10 @@ def test_the_live_part_changes_only_when_the_run_does_and_stops_with_it(shelf: S
 @pytest.mark.parametrize(
     ("path", "status", "said"),
     [
-        ("/runs?status=lost", 400, "There is no such filter."),
+        ("/runs?status=lost", 400, "There is no such list of runs."),
         ("/runs?before=-1", 400, "Begin at the first page."),
         (f"/restore-points?before={'9' * 30}", 400, "Begin at the first page."),
-        ("/runs?backup=nothing", 404, "There is no configuration nothing."),
+        ("/runs?backup=nothing", 400, "There is no configuration nothing."),
         ("/runs/run_nothing", 404, "There is no run run_nothing."),
         ("/backups/nothing", 404, "There is no configuration nothing."),
         ("/restore-points/bk_nothing", 404, "There is no restore point bk_nothing."),
@@ -219,66 +217,6 @@ def _queries(shelf: Shelf, browser: Browser, path: str) -> Iterator[str]:
     return iter(found)
 
 
-def test_look_inside_and_download(shelf: Shelf, admin: Browser) -> None:
-    folder = shelf.source / "bills & more"
-    folder.mkdir()
-    (folder / "one.txt").write_text("first")
-    odd = os.fsencode(folder) + b"/\xff odd"
-    Path(os.fsdecode(odd)).write_bytes(b"odd")
-    shelf.configure()
-    point = shelf.backup()
-    inside = f"/restore-points/{point}/files"
-    assert str(shelf.source) in words(admin, inside)
-    text = words(admin, f"{inside}?path={quote(str(folder))}")
-    assert "one.txt" in text
-    assert "\\xff odd" in text
-    for name, content in ((str(folder / "one.txt"), b"first"), (os.fsdecode(odd), b"odd")):
-        path = quote(name, errors="surrogateescape")
-        got = admin.submit(f"/restore-points/{point}/download", form="/", what=path)
-        assert got.status_code == 200
-        assert got.data == content
-        assert got.headers["Content-Disposition"].startswith("attachment")
-    missing = admin.get(f"{inside}?path=/nothing")
-    assert missing.status_code == 404
-
-
-def test_contents_are_not_for_managers(shelf: Shelf, site: Site) -> None:
-    shelf.configure()
-    point, manager = shelf.backup(), person(site, "mona", "manager")
-    for path in ("files", "restore"):
-        assert manager.get(f"/restore-points/{point}/{path}").status_code == 403
-    assert manager.submit(f"/restore-points/{point}/download", form="/", what="/").status_code == 403
-    assert "Look inside" not in manager.get(f"/restore-points/{point}").text
-
-
-def test_a_restore_is_shown_before_it_is_asked_for(shelf: Shelf, admin: Browser, tmp_path: Path) -> None:
-    shelf.configure()
-    point = shelf.backup()
-    address, target = f"/restore-points/{point}/restore", str(tmp_path / "beside")
-    plan = admin.submit(address, folder=target)
-    assert plan.status_code == 200
-    assert "Nothing has been done yet." in plan.text
-    assert target in plan.text
-    assert not runs.listing(shelf.installation, limit=5, kind="restore")
-    started = admin.submit(address, folder=target, confirmed="yes")
-    run = runs.find(shelf.installation, started.location.rsplit("/", 1)[1])
-    assert (run.kind, run.backup_id, run.state) == ("restore", point, "queued")
-    assert submit.unsealed(shelf.installation, run)["targets"] == [target]
-
-
-def test_a_target_that_is_there_is_refused_and_what_was_typed_stays(
-    shelf: Shelf, admin: Browser, tmp_path: Path
-) -> None:
-    shelf.configure()
-    point = shelf.backup()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "precious").touch()
-    refused = admin.submit(f"/restore-points/{point}/restore", folder=str(tmp_path / "full"), only="/no/such")
-    assert refused.status_code == 422
-    assert "It cannot be restored so." in refused.text
-    assert "/no/such" in refused.text
-
-
 def test_a_run_that_left_something_out_is_told(shelf: Shelf, admin: Browser) -> None:
     shelf.configure(**HOURLY)
     schedules.refresh(shelf.installation)
@@ -312,12 +250,3 @@ def test_what_holds_only_a_part_does_not_count(shelf: Shelf, admin: Browser, tmp
     order = backups.Order("shop", "local:test", as_type="database")
     backups.create(shelf.installation, order, cwd=tmp_path, progress=Silent(), tell=shelf.told.append)
     assert "It has no restore point." in words(admin)
-
-
-def test_the_service_s_own_secrets_are_not_for_targets(shelf: Shelf, admin: Browser) -> None:
-    shelf.configure()
-    point = shelf.backup()
-    typed = "postgresql://${BACKUP_ENCRYPTION_KEY}@127.0.0.1:1/x"
-    refused = admin.submit(f"/restore-points/{point}/restore", server=typed)
-    assert refused.status_code == 422
-    assert "must not use ${BACKUP_ENCRYPTION_KEY}" in html.unescape(refused.text)

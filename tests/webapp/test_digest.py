@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, text
 
 from tests.support.post import MailServer, mail_server
 from tests.support.postgres import PostgresServer, fresh_database
@@ -96,6 +98,27 @@ def test_one_digest_a_day_at_eight(house: Installation, hands: Hands, post: Mail
     hands.now += timedelta(days=3, hours=1)
     assert digest.prepare(house), "late after a stop"
     assert not digest.prepare(house)
+
+
+def test_two_ticks_at_once_write_one_digest(house: Installation, hands: Hands) -> None:
+    """Both have seen that it is due before either writes."""
+    hands.now = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
+    seen = threading.Semaphore(0)
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if "max(events.at)" in statement:
+            seen.release()
+
+    event.listen(house.database.engine, "after_cursor_execute", note)
+    with ThreadPoolExecutor(2) as pool:
+        with house.database.transaction() as session:
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": digest._LOCK})
+            written = [pool.submit(digest.prepare, house) for _ in range(2)]
+            assert all(seen.acquire(timeout=30) for _ in written)
+        assert sorted(each.result() for each in written) == [False, True]
+    with house.database.reading() as session:
+        assert session.scalar(select(func.count(Event.id)).where(Event.kind == "digest")) == 1
 
 
 def test_a_weekly_digest_comes_on_monday(small: Installation, hands: Hands) -> None:

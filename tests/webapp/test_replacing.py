@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from engine.errors import Cancelled, TargetError
 from engine.progress import Silent
@@ -15,9 +17,10 @@ from tests.support.trees import snapshot
 from tests.webapp.shelf import WHO, Shelf
 from tests.webapp.support import Hands
 from webapp.errors import Busy, ConfirmationNeeded, Conflict, Difference, Invalid, NotFound
-from webapp.models import RestorePlan, Run
+from webapp.models import AuditEntry, Replacement, RestorePlan, Run
 from webapp.services import journal, queued, records, replace_plans, replacing, restores, runs
 from webapp.services.replace_plans import Changed, Wish
+from webapp.services.replaceable import NEW, OLD, UNDONE, FolderPlace
 from webapp.services.runs import NewRun
 from webapp.services.work import Finished
 
@@ -278,3 +281,92 @@ def test_one_that_is_cancelled_leaves_everything_as_it_was(trial: Trial) -> None
     assert snapshot(trial.source) == trial.spoiled
     assert trial.beside() == []
     assert [entry.state for entry in journal.listing(trial.installation)] == ["reverted"]
+
+
+class Sleeper(FolderPlace):
+    """The place as a tick sees it: right after it has looked whether the swap has happened, the process that had
+    written the swap down, and then slept, wakes up and does it."""
+
+    def settle(self, names: Any) -> bool:
+        happened = super().settle(names)
+        if not happened and Path(names["incoming"]).exists():
+            FolderPlace(self.path).swap(names)
+        return happened
+
+
+def _about_to_swap(trial: Trial) -> Replacement:
+    """As it is written down when everything is built beside the target."""
+    plan = trial.plan()
+    run = runs.start(trial.installation, NewRun("restore", WHO, config_id="shop", backup_id=trial.backup))
+    entry = journal.begin(trial.installation, plan, run)
+    place = FolderPlace(trial.source)
+    incoming = Path(place.beside(NEW, entry.public_id))
+    incoming.mkdir()
+    (incoming / "letters").write_text("restored")
+    names = replacing._names(place, str(incoming), place.beside(OLD, entry.public_id))
+    return journal.move(trial.installation, entry, "swapping", names=names)
+
+
+def test_a_swap_that_comes_after_a_tick_looked_is_on_record(trial: Trial) -> None:
+    entry = _about_to_swap(trial)
+    said = journal.settle_at(trial.installation, entry, Sleeper(trial.source), tell=trial.shelf.told.append)
+    assert "is replaced" in said
+    assert (trial.source / "letters").read_text() == "restored"
+    now = journal.find(trial.installation, entry.public_id)
+    assert now.state == "replaced"
+    assert snapshot(Path(now.kept or "")) == trial.spoiled
+    assert _audited(trial) == [("restore.replaced", "system", str(trial.source))]
+
+
+def test_a_swap_that_was_taken_back_cannot_happen_later(trial: Trial) -> None:
+    entry = _about_to_swap(trial)
+    assert "is as it was" in journal.settle_one(trial.installation, entry, tell=trial.shelf.told.append)
+    with pytest.raises(TargetError):
+        FolderPlace(trial.source).swap(entry.names)
+    assert snapshot(trial.source) == trial.spoiled
+    assert trial.beside() == []
+    assert _audited(trial) == []
+
+
+@pytest.mark.parametrize("awake", [True, False])
+def test_an_undo_is_done_or_can_be_done_again(trial: Trial, awake: bool) -> None:
+    done = trial.carry_out(trial.plan())
+    entry = journal.find(trial.installation, (done.run.result or {})["replaced"]["restoreId"])
+    place = FolderPlace(trial.source)
+    names = replacing._names(place, entry.kept or "", place.beside(UNDONE, entry.public_id))
+    names["keptNumber"] = names["new"]
+    entry = journal.move(trial.installation, entry, "undoing", names=names)
+    where = Sleeper(trial.source) if awake else place
+    journal.settle_at(trial.installation, entry, where, tell=trial.shelf.told.append)
+    assert snapshot(trial.source) == (trial.spoiled if awake else trial.good)
+    assert journal.find(trial.installation, entry.public_id).state == ("undone" if awake else "replaced")
+    if not awake:
+        with pytest.raises(TargetError):
+            place.swap(names)
+        assert trial.undo(entry.public_id).error is None
+        assert snapshot(trial.source) == trial.spoiled
+
+
+def test_what_cannot_be_audited_at_once_is_replaced_and_audited_all_the_same(trial: Trial) -> None:
+    failures = []
+
+    def fail(mapper: object, connection: object, added: AuditEntry) -> None:
+        if added.action == "restore.replaced" and not failures:
+            failures.append(added.sequence)
+            raise OperationalError("INSERT", {}, Exception("disk I/O error"))
+
+    event.listen(AuditEntry, "before_insert", fail)
+    try:
+        done = trial.carry_out(trial.plan())
+    finally:
+        event.remove(AuditEntry, "before_insert", fail)
+    assert failures
+    assert (done.run.state, done.error) == ("succeeded", None)
+    assert snapshot(trial.source) == trial.good
+    assert _audited(trial) == [("restore.replaced", WHO, str(trial.source))]
+
+
+def _audited(trial: Trial) -> list[tuple[str, str, str]]:
+    columns = (AuditEntry.action, AuditEntry.identity, AuditEntry.object)
+    with trial.installation.database.reading() as session:
+        return list(session.execute(select(*columns).where(AuditEntry.action.startswith("restore."))))

@@ -34,6 +34,7 @@ def test_everything_is_read(tmp_path: Path) -> None:
             "HOLDFAST_TIMEZONE": "Europe/Berlin",
             "HOLDFAST_PG_BIN": str(tmp_path),
             "HOLDFAST_QUEUES": "backup,host:store-12",
+            "HOLDFAST_CACHE_GIB": "20",
             "REDIS_URL": "",
         },
         cwd=tmp_path,
@@ -45,6 +46,7 @@ def test_everything_is_read(tmp_path: Path) -> None:
     assert settings.timezone == "Europe/Berlin"
     assert settings.pg_bin == tmp_path
     assert settings.queues == ("backup", "host:store-12")
+    assert settings.cache_bytes == 20 << 30
     assert settings.redis_url is None
 
 
@@ -61,6 +63,7 @@ def test_all_faults_at_once_and_no_secret_in_them(tmp_path: Path) -> None:
         "HOLDFAST_TIMEZONE": "Mars/Olympus",
         "HOLDFAST_PG_BIN": str(tmp_path / "nowhere"),
         "HOLDFAST_QUEUES": "Backup!",
+        "HOLDFAST_CACHE_GIB": "-1",
         "REDIS_URL": "tcp://host",
     }
     with pytest.raises(SettingsInvalid) as caught:

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import StringConstraints
 
+from webapp.api.backups import started
 from webapp.api.endpoint import Answer, Call, Query, Routes
 from webapp.api.schemas import (
     COUNT,
+    RUN,
     TEXT,
     TIME,
     Page,
@@ -47,6 +49,7 @@ _ENTRY = record(
     target=or_null(TEXT),
 )
 _TABLE = record(database=TEXT, schema=TEXT, name=TEXT, rows=or_null(COUNT), bytes=or_null(COUNT))
+_LINK = record(linkId=TEXT, url=TEXT, name=TEXT, size=or_null(COUNT), expiresAt=TIME)
 
 
 class Folder(Page):
@@ -69,13 +72,11 @@ class What(Query):
     form: Form = "file"
 
 
-class NewLink(Model):
-    """What the link is for, as of a download. `place`: a link of this service, or of the bucket that holds the restore
-    point, where the content is put as an object of its own first and lies in the clear until the link ends."""
+class Part(Model):
+    """What of a restore point, as of a download."""
 
     path: TypedPath
     form: Form = "file"
-    place: Literal["service", "bucket"] = "service"
 
 
 @ROUTES.add(
@@ -149,16 +150,14 @@ def download(call: Call) -> Answer:
     "POST",
     "/backups/<backup_id>/download-link",
     permission="backups.download",
-    body=NewLink,
-    answer=record(linkId=TEXT, url=TEXT, name=TEXT, size=or_null(COUNT), expiresAt=TIME),
+    body=Part,
+    answer=_LINK,
     status=201,
     errors=(404, 409, 503),
 )
 def create_download_link(call: Call) -> Answer:
-    """A link for a browser or program of the same person, good once, for five minutes; or of a bucket, for anybody."""
+    """A link for a browser or program of the same person, good once, for five minutes."""
     asked = call.body
-    if asked.place == "bucket":
-        return _export(call)
     with closing(_point(call)) as point:
         found = downloads.open_download(call.installation, point, asked.path, asked.form)
         found.pieces.close()
@@ -175,10 +174,34 @@ def create_download_link(call: Call) -> Answer:
     return Answer(document, 201)
 
 
-def _export(call: Call) -> Answer:
-    asked = call.body
-    wish = Wish(call.path["backup_id"], asked.path, asked.form)
-    made = exports.export(call.installation, call.actor, wish, tell=lambda text: None)
+@ROUTES.add(
+    "POST",
+    "/backups/<backup_id>/export",
+    permission="backups.download",
+    body=Part,
+    answer=RUN,
+    status=202,
+    errors=(404, 409, 503),
+    starts_work=True,
+    headers=("Location",),
+)
+def export_backup(call: Call) -> Answer:
+    """Puts a part of a restore point, as of a download, into the bucket that holds it, as an object in the clear."""
+    wish = Wish(call.path["backup_id"], call.body.path, call.body.form)
+    return started(exports.send(call.installation, call.actor, wish, tell=lambda text: None))
+
+
+@ROUTES.add(
+    "POST",
+    "/runs/<run_id>/download-link",
+    permission="backups.download",
+    answer=_LINK,
+    status=201,
+    errors=(404, 409, 503),
+)
+def create_export_link(call: Call) -> Answer:
+    """The store's link to what an export has put into a bucket, for five minutes, for anybody who has it."""
+    made = exports.link_of(call.installation, call.actor, call.path["run_id"])
     document = {
         "linkId": made.link.public_id,
         "url": made.url,

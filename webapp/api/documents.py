@@ -26,6 +26,7 @@ def run(row: Run, problems: Sequence[RunProblem] = ()) -> dict[str, Any]:
         "backupId": row.backup_id,
         "type": document["type"],
         "trigger": row.trigger,
+        "afterRun": row.arguments.get("afterRun"),
         "identity": row.identity,
         "host": row.host,
         "createdAt": row.created_at,

@@ -36,7 +36,7 @@ from webapp.services.runs import NewRun
 ROUTES = Routes()
 LONGEST_WAIT = 30
 Status = Literal["queued", "running", "succeeded", "warning", "failed", "cancelled", "interrupted"]
-Kind = Literal["create", "restore", "verify", "cleanup", "sync", "restore-point"]
+Kind = Literal["create", "restore", "verify", "cleanup", "sync", "restore-point", "export"]
 
 
 class Which(Page):

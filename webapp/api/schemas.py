@@ -138,6 +138,7 @@ RUN: Schema = record(
     backupId=or_null(TEXT),
     type=or_null(TEXT),
     trigger=TEXT,
+    afterRun=or_null(TEXT),
     identity=TEXT,
     host=TEXT,
     createdAt=TIME,

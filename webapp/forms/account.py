@@ -31,7 +31,3 @@ class Password(FlaskForm):  # type: ignore[misc]
     again = PasswordField(
         "New password again", validators=[*_TEXT, EqualTo("new", message="The two new passwords differ.")]
     )
-
-
-class Empty(FlaskForm):  # type: ignore[misc]
-    """A button."""

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, SelectMultipleField, StringField, TextAreaField
-from wtforms.validators import Length
+from wtforms import BooleanField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.validators import Length, ValidationError
 
-_PATH, _MANY = 4096, 65536
+_PATH, _MANY, _PARTS = 4096, 65536, 1000
+GENERATED, NAMED = "new", "named"
 
 
-class Restore(FlaskForm):  # type: ignore[misc]
-    """`parts` are folders and databases of the restore point; none and no `only` means all of it."""
+class What(FlaskForm):  # type: ignore[misc]
+    """`parts` are folders, files, databases and tables as `quoted` wrote them; none and no `only` means all of it."""
 
     parts = SelectMultipleField("Parts", validate_choice=False)
     only = TextAreaField("Only these", validators=[Length(max=_MANY, message="At most 64 KiB.")])
+
+    def validate_parts(self, field: SelectMultipleField) -> None:
+        """A restore takes so many parts; whole folders say the same with fewer."""
+        if len(field.data or ()) > _PARTS:
+            raise ValidationError("At most 1,000 parts. Choose their folder.")
+
+    def lines(self) -> list[str]:
+        """What was typed, one a line."""
+        return [line for line in map(str.strip, (self.only.data or "").splitlines()) if line]
+
+
+class Target(FlaskForm):  # type: ignore[misc]
+    """New places with generated names, or new places that are named here."""
+
+    where = RadioField("Where to", choices=[GENERATED, NAMED], default=GENERATED)
     folder = StringField("New folder", validators=[Length(max=_PATH, message="At most 4096 characters.")])
     server = StringField("New database", validators=[Length(max=_PATH, message="At most 4096 characters.")])
     verify = BooleanField("Compare names and attributes with the restore point afterwards")
 
     def targets(self) -> list[str]:
-        """Where to, as `--to` takes it."""
+        """Where to, as `--to` takes it; none for generated names."""
+        if self.where.data != NAMED:
+            return []
         return [text.strip() for text in (self.folder.data, self.server.data) if text and text.strip()]
 
-    def wanted(self) -> list[str]:
-        """What, as `--only` takes it."""
-        lines = [line.strip() for line in (self.only.data or "").splitlines()]
-        return [*(self.parts.data or ()), *filter(None, lines)]
+    def validate_where(self, field: RadioField) -> None:
+        """Who chooses to name a place has to name one."""
+        if field.data == NAMED and not self.targets():
+            raise ValidationError("Name a folder or a database, or choose generated names.")

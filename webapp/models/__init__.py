@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from webapp.models.destination import Destination
     from webapp.models.download import DownloadLink
     from webapp.models.event import Event
+    from webapp.models.figures import DayFigures
     from webapp.models.notification import Delivery, SilencedRecipient
+    from webapp.models.pulse import Pulse
     from webapp.models.replacement import Replacement, RestorePlan
-    from webapp.models.run import Run, RunLine, RunProblem
+    from webapp.models.run import Run, RunLine, RunPhase, RunProblem
     from webapp.models.schedule import Schedule
     from webapp.models.verification import Verification
 
@@ -31,6 +33,7 @@ __all__ = [
     "BackupCopy",
     "Base",
     "Configuration",
+    "DayFigures",
     "Delivery",
     "Destination",
     "DownloadLink",
@@ -38,10 +41,12 @@ __all__ = [
     "Hold",
     "IdempotencyKey",
     "RecoveryCode",
+    "Pulse",
     "Replacement",
     "RestorePlan",
     "Run",
     "RunLine",
+    "RunPhase",
     "RunProblem",
     "Schedule",
     "SilencedRecipient",
@@ -61,12 +66,14 @@ _MODULES = {
     "WebSession": "account",
     "AuditEntry": "audit",
     "BackupCopy": "backup",
+    "DayFigures": "figures",
     "Hold": "backup",
     "Delivery": "notification",
     "DownloadLink": "download",
     "SilencedRecipient": "notification",
     "RestorePlan": "replacement",
     "RunLine": "run",
+    "RunPhase": "run",
     "RunProblem": "run",
 }
 

@@ -38,6 +38,7 @@ class Backup(Base):
     __table_args__ = (
         Index("ix_backups_config_id_sequence", "config_id", "sequence"),
         Index("ix_backups_finished_at", "finished_at"),
+        Index("ix_backups_config_id_finished_at", "config_id", "finished_at"),
         # Of years of history a few restore points are left: with it the figures of 100,000 take 6 ms instead of 190.
         Index("ix_backups_config_id_deleted_at", "config_id", "deleted_at"),
     )

@@ -14,7 +14,8 @@ from webapp.models.base import Base
 class Destination(Base):
     """`settings` are as typed; `place` (64 hex digits) is a fingerprint of kind and settings, by which an inline
     destination of a configuration finds its row; `sealed` holds its secrets, encrypted. `mark_id` (32 hex digits) names
-    the mark that a cleanup of this installation wrote there at `marked_at` and that a later one completes."""
+    the mark that a cleanup of this installation wrote there at `marked_at` and that a later one completes. `probe` is
+    what the test at `checked_at` found (services/destinations.described)."""
 
     __tablename__ = "destinations"
 
@@ -27,6 +28,7 @@ class Destination(Base):
     repository_id: Mapped[str | None] = mapped_column(String(32), unique=True)
     created_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]
+    probe: Mapped[dict[str, Any] | None]
     mark_id: Mapped[str | None] = mapped_column(String(32))
     marked_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]

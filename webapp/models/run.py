@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp.models import configuration  # noqa: F401 (the tables that foreign keys lead to)
 from webapp.models.base import Base
 
-KINDS = ("create", "restore", "verify", "cleanup", "sync", "restore-point")
+KINDS = ("create", "restore", "verify", "cleanup", "sync", "restore-point", "export")
 QUEUED, RUNNING = "queued", "running"
 SUCCEEDED, WARNING, FAILED, CANCELLED, INTERRUPTED = "succeeded", "warning", "failed", "cancelled", "interrupted"
 ACTIVE = (QUEUED, RUNNING)
@@ -38,6 +38,8 @@ class Run(Base):
         # Two cleanups of one installation never interleave: both would complete the same mark (engine.md section 6).
         Index("one_active_cleanup", "kind", unique=True, sqlite_where=_ONE_CLEANUP),
         Index("ix_runs_config_id_id", "config_id", "id"),
+        # The figures of a day are added up at each of its runs' ends.
+        Index("ix_runs_config_id_created_at", "config_id", "created_at"),
         Index("ix_runs_state_id", "state", "id"),
         Index("ix_runs_created_at", "created_at"),
         # A slot of a schedule and a retry are started once, whoever looks at the same time.
@@ -111,3 +113,17 @@ class RunLine(Base):
     position: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     text: Mapped[str] = mapped_column(Text)
+
+
+class RunPhase(Base):
+    """A step of a run: `expected` is an estimate of the bytes to read in it (0: unknown), `read_before` what the run had
+    read when it began, at `at`."""
+
+    __tablename__ = "run_phases"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    expected: Mapped[int] = mapped_column(BigInteger)
+    read_before: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]

@@ -16,7 +16,7 @@ from webapp.errors import Conflict, Fault, Faulty, Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import RecoveryCode, User, WebSession
 from webapp.roles import ROLES, SUPER_ADMIN
-from webapp.services import audit, passwords
+from webapp.services import audit, passwords, throttle
 from webapp.services.access import SYSTEM, Actor
 
 FIRST = "admin"
@@ -64,6 +64,12 @@ def add(installation: Installation, actor: Actor, name: str, role: str) -> Passw
     except IntegrityError:
         raise Conflict(f"There is an account {name} already.", hint="Choose another name.") from None
     return Password(user, password)
+
+
+def is_untouched(installation: Installation) -> bool:
+    """Whether nobody has ever signed in: the installation is new."""
+    with installation.database.reading() as session:
+        return session.scalar(select(User.id).where(User.signed_in_at.is_not(None)).limit(1)) is None
 
 
 def listing(installation: Installation) -> list[User]:
@@ -134,13 +140,24 @@ def reset_password(installation: Installation, actor: Actor, text: str) -> Passw
         return Password(user, password)
 
 
-def change_password(installation: Installation, actor: Actor, *, present: str, new: str) -> User:
-    """A person's own new password; all of their sessions end, this one too. Raises Faulty with the pointers /present
-    and /new."""
+def require_password(installation: Installation, actor: Actor, password: str, *, pointer: str = "/password") -> User:
+    """The person who acts, when this is their password: before what a browser that was left alone must not do. Raises
+    Faulty, and TooMany after some wrong ones."""
     assert actor.user_id is not None
     user = fetch(installation, actor.user_id)
-    if not passwords.is_right(user.password_hash, present):
-        raise Faulty("The password was not changed.", [Fault("/present", "is not your present password.")])
+    limits = throttle.password_limits(user.id)
+    throttle.count(installation, limits)
+    if not passwords.is_right(user.password_hash, password):
+        audit.add(installation, actor, "password.refused", user.public_id, outcome=audit.DENIED)
+        raise Faulty("Nothing was done.", [Fault(pointer, "is not your present password.")])
+    throttle.forgive(installation, limits)
+    return user
+
+
+def change_password(installation: Installation, actor: Actor, *, present: str, new: str) -> User:
+    """A person's own new password; all of their sessions end, this one too. Raises Faulty with the pointers /present
+    and /new, and TooMany after some wrong ones."""
+    user = require_password(installation, actor, present, pointer="/present")
     passwords.check(new, name=user.name, pointer="/new")
     if passwords.is_right(user.password_hash, new):
         raise Faulty("The password was not changed.", [Fault("/new", "is the present one.")])

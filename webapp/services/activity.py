@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 
 from webapp.installation import Installation
-from webapp.models import Backup, Run, Schedule
-from webapp.models.run import ACTIVE, CANCELLED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, UNDO, WARNING
-from webapp.services.restore_points import total_of
-from webapp.services.sql_times import utc_day
+from webapp.models import DayFigures, Destination, Run, RunPhase, Schedule
+from webapp.models.figures import EVERY
+from webapp.models.run import ACTIVE, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, UNDO, WARNING
+from webapp.services import trends
+from webapp.services.figures import STATE, day_of, part
 
 DAYS = 30
 _PATIENCE = timedelta(minutes=2)
 GOOD, WARNED, BAD, NOTHING = "good", "warning", "failed", "nothing"
-_OUTCOMES = {SUCCEEDED: GOOD, WARNING: WARNED, FAILED: BAD, INTERRUPTED: BAD}
 
 
 @dataclass(frozen=True)
@@ -36,71 +37,118 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Added:
-    """Bytes of the restore points made in the last 30 days: what a restore of all would write, what it took."""
+class Month:
+    """What is told of the last 30 days, as `stats` tells it: `days` by the id of the configuration, the oldest first,
+    and of all together `every` day on which something happened (from `since` on)."""
 
-    points: int
-    total: int
-    stored: int
+    since: date
+    days: dict[str, list[Day]]
+    every: list[trends.Day]
+
+    @property
+    def good(self) -> int:
+        """Backups that made a restore point."""
+        return self._count(SUCCEEDED, WARNING)
+
+    @property
+    def bad(self) -> int:
+        """Backups that failed or were interrupted."""
+        return self._count(FAILED, INTERRUPTED)
+
+    @property
+    def stored(self) -> int:
+        """Bytes that the restore points took."""
+        return sum(day.stored for day in self.every)
+
+    @property
+    def total(self) -> int:
+        """Bytes that a restore of all of them would write."""
+        return sum(day.total for day in self.every)
+
+    def _count(self, *states: str) -> int:
+        return sum(day.runs.get(state, 0) for day in self.every for state in states)
 
 
-def days(installation: Installation) -> dict[str, list[Day]]:
-    """The last 30 days by the id of the configuration, the oldest first; under "" those of all together."""
+@dataclass(frozen=True)
+class Work:
+    """A run that waits or is at work, and the phase that it is in."""
+
+    run: Run
+    phase: RunPhase | None
+
+
+@dataclass(frozen=True)
+class Current:
+    """What is going on, the oldest first, and the restore that ended well last: how long one takes."""
+
+    works: tuple[Work, ...]
+    restored: Run | None
+
+
+def month(installation: Installation, config_ids: Collection[str]) -> Month:
+    """With the days of these configurations. Two queries."""
+    now = installation.clock()
+    since = now.date() - timedelta(days=DAYS)
+    query = select(DayFigures.config_id, DayFigures.day, DayFigures.sums).where(
+        DayFigures.config_id.in_((EVERY, *config_ids)), DayFigures.day.between(since.isoformat(), day_of(now))
+    )
+    with installation.database.reading() as session:
+        rows = session.execute(query.order_by(DayFigures.day)).all()
+        names = dict(session.execute(select(Destination.id, Destination.name)).all())
+    every = [trends.day_of_sums(day, sums, names) for name, day, sums in rows if name == EVERY]
+    states = [(name, day, part(sums, STATE)) for name, day, sums in rows if name != EVERY]
+    return Month(since, _by_configuration(states, now.date()), every)
+
+
+def days(installation: Installation, config_ids: Collection[str] | None = None) -> dict[str, list[Day]]:
+    """The last 30 days by the id of the configuration (of all, or of these), the oldest first. One query."""
     today = installation.clock().date()
     first = today - timedelta(days=DAYS - 1)
-    day: Any = utc_day(Run.created_at)
-    query = (
-        select(Run.config_id, day, Run.state, func.count(Run.id))
-        .where(Run.kind == "create", Run.created_at >= _midnight(first, installation.clock()))
-        .where(Run.state.notin_((*ACTIVE, CANCELLED)))
-        .group_by(Run.config_id, day, Run.state)
+    query = select(DayFigures.config_id, DayFigures.day, DayFigures.sums).where(
+        DayFigures.day.between(first.isoformat(), today.isoformat()), DayFigures.config_id != EVERY
     )
-    found: dict[str, dict[date, dict[str, int]]] = {"": {}}
+    if config_ids is not None:
+        query = query.where(DayFigures.config_id.in_(config_ids))
     with installation.database.reading() as session:
         rows = session.execute(query).all()
-    for config_id, text, state, count in rows:
-        for key in (config_id, ""):
-            of_day = found.setdefault(key, {}).setdefault(date.fromisoformat(text), {})
-            of_day[_OUTCOMES[state]] = of_day.get(_OUTCOMES[state], 0) + count
+    return _by_configuration(((name, day, part(sums, STATE)) for name, day, sums in rows), today)
+
+
+def current(installation: Installation) -> Current:
+    """Two facts in one query: the overview may ask twelve."""
+    last = select(func.max(Run.id)).where(
+        Run.kind == "restore", Run.type.is_distinct_from(UNDO), Run.state.in_((SUCCEEDED, WARNING))
+    )  # to undo a restore is none: it takes seconds
+    newest = (
+        select(RunPhase.run_id, func.max(RunPhase.position).label("position"))
+        .where(RunPhase.run_id.in_(select(Run.id).where(Run.state.in_(ACTIVE))))
+        .group_by(RunPhase.run_id)
+        .subquery()
+    )
+    query = (
+        select(Run, RunPhase)
+        .outerjoin(newest, newest.c.run_id == Run.id)
+        .outerjoin(RunPhase, (RunPhase.run_id == newest.c.run_id) & (RunPhase.position == newest.c.position))
+        .where(Run.state.in_(ACTIVE) | (Run.id == last.scalar_subquery()))
+        .order_by(Run.id)
+    )
+    with installation.database.reading() as session:
+        rows = session.execute(query).all()
+    works = tuple(Work(run, phase) for run, phase in rows if run.is_active)
+    return Current(works, next((run for run, _ in rows if not run.is_active), None))
+
+
+def _by_configuration(rows: Iterable[tuple[str, str, Mapping[str, int]]], today: date) -> dict[str, list[Day]]:
+    first = today - timedelta(days=DAYS - 1)
+    found: dict[str, dict[date, Day]] = {}
+    for name, text, states in rows:
+        day = date.fromisoformat(text)
+        bad = states.get(FAILED, 0) + states.get(INTERRUPTED, 0)
+        counted = Day(day, states.get(SUCCEEDED, 0), states.get(WARNING, 0), bad)
+        if day >= first and counted.outcome != NOTHING:
+            found.setdefault(name, {})[day] = counted
     span = [first + timedelta(days=number) for number in range(DAYS)]
-    return {key: [_day(each, by_day.get(each, {})) for each in span] for key, by_day in found.items()}
-
-
-def active(installation: Installation) -> list[Run]:
-    """Runs that wait or are at work, the oldest first."""
-    with installation.database.reading() as session:
-        return list(session.scalars(select(Run).where(Run.state.in_(ACTIVE)).order_by(Run.id)))
-
-
-def added(installation: Installation) -> Added:
-    """Of the last 30 days."""
-    since = installation.clock() - timedelta(days=DAYS)
-    sums = [func.coalesce(func.sum(total_of(name)), 0) for name in ("bytes", "bytesStored")]
-    query = select(func.count(Backup.id), *sums).where(Backup.finished_at >= since, Backup.deleted_at.is_(None))
-    with installation.database.reading() as session:
-        return Added(*(int(value) for value in session.execute(query).one()))
-
-
-def _midnight(day: date, like: datetime) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=like.tzinfo)
-
-
-def _day(day: date, counted: dict[str, int]) -> Day:
-    return Day(day, counted.get(GOOD, 0), counted.get(WARNED, 0), counted.get(BAD, 0))
-
-
-def success_rate(days: list[Day]) -> tuple[int, int]:
-    """Backups that ended in a restore point, and all that ended."""
-    good = sum(day.good + day.warned for day in days)
-    return good, good + sum(day.bad for day in days)
-
-
-def last_restore(installation: Installation) -> Run | None:
-    """The restore that ended well last: how long one takes. To undo one is not to restore."""
-    is_restore = (Run.kind == "restore") & Run.type.is_distinct_from(UNDO)
-    query = select(Run).where(is_restore, Run.state.in_((SUCCEEDED, WARNING))).order_by(Run.id.desc())
-    with installation.database.reading() as session:
-        return session.scalars(query.limit(1)).first()
+    return {name: [by_day.get(day, Day(day)) for day in span] for name, by_day in found.items()}
 
 
 def standstill(installation: Installation) -> str:

@@ -39,12 +39,16 @@ class Member:
 
 
 def members(reader: BlobReader, root: FilesRoot) -> Iterator[Member]:
-    """The folder itself and its files, folders and links, a folder before what is in it. Fifos, sockets and devices
-    are left out."""
+    """The folder itself and its files, folders and links, a folder before what is in it; a single file or link is a
+    root too. Fifos, sockets and devices are left out."""
+    if root.node.kind not in _TYPES:
+        return
     top = root.path.rstrip(b"/")
     begin = len(posixpath.dirname(top).rstrip(b"/") + b"/") if top else len(b"/")
     if top:
         yield _member(root, top[begin:], root.node)
+    if root.node.kind != tree.DIRECTORY:
+        return
     for path, node in walk(reader, replace(root, path=top)):
         if node.kind in _TYPES:
             yield _member(root, path[begin:], node)

@@ -20,17 +20,20 @@ from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
 from webapp.clock import rfc3339
+from webapp.errors import NotFound
 from webapp.installation import Installation
 from webapp.models.audit import AuditEntry
 from webapp.schema.redact import HIDDEN, hide_password, without_secrets
 from webapp.services.access import Actor
 
 DONE, DENIED, FAILED = "done", "denied", "failed"
+CHECKED = "audit.checked"
 BEGINNING = "0" * 64
 WITNESS = "audit.witness"
 KEPT_CHARACTERS = 20_000
 _LOCK = 0x41756469  # any number that is ours: entries of one PostgreSQL database are added one after another
 _PAGE = 1000
+_NUMBERS = 1 << 31
 _NOTED = "holdfast_audit_head"
 _SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|credential|sealed|recovery|totp|(access|private|encryption)_?key", re.I
@@ -118,21 +121,78 @@ def listing(
     action: str | None = None,
     identity: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
+    outcome: str | None = None,
+    object: str | None = None,
 ) -> list[AuditEntry]:
-    """Entries, newest first, older than the entry `after`; who may not read the whole log sees their own alone."""
+    """Entries, newest first, older than the entry `after`; who may not read the whole log sees their own alone.
+    An `action` without a dot means all that begin with it: `user` also user.added."""
     query = select(AuditEntry).order_by(AuditEntry.sequence.desc()).limit(limit)
     if not actor.may("audit.everything"):
         query = query.where(AuditEntry.identity == actor.identity)
     if after is not None:
         query = query.where(AuditEntry.sequence < after)
     if action is not None:
-        query = query.where(AuditEntry.action == action)
-    if identity is not None:
-        query = query.where(AuditEntry.identity == identity)
+        whole = "." in action
+        query = query.where(
+            AuditEntry.action == action if whole else AuditEntry.action.startswith(f"{action}.", autoescape=True)
+        )
+    for column, value in (
+        (AuditEntry.identity, identity),
+        (AuditEntry.outcome, outcome),
+        (AuditEntry.object, object),
+    ):
+        if value is not None:
+            query = query.where(column == value)
     if since is not None:
         query = query.where(AuditEntry.at >= since)
+    if until is not None:
+        query = query.where(AuditEntry.at < until)
     with installation.database.reading() as session:
         return list(session.scalars(query))
+
+
+def matching(installation: Installation, actor: Actor, **wanted: Any) -> Iterator[AuditEntry]:
+    """As `listing`, but all of them, in pages: for export. Never more than a page in memory."""
+    after: int | None = None
+    while True:
+        page = listing(installation, actor, after=after, limit=_PAGE, **wanted)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].sequence
+
+
+def find(installation: Installation, actor: Actor, sequence: int) -> AuditEntry:
+    """One entry. Raises NotFound, also for one of somebody else that the actor may not read."""
+    with installation.database.reading() as session:
+        entry = session.get(AuditEntry, sequence) if sequence < _NUMBERS else None
+    if entry is None or (entry.identity != actor.identity and not actor.may("audit.everything")):
+        raise NotFound(f"There is no entry {sequence} that you may read.", hint="The audit log lists what there is.")
+    return entry
+
+
+def is_altered(entry: AuditEntry) -> bool:
+    """Whether an entry is not as it was written: alone, without a look at those before it."""
+    return entry_hash(entry) != entry.hash
+
+
+def check(installation: Installation, actor: Actor) -> Verdict:
+    """`verify`, and what came of it as an entry of its own: the pages tell when the log was last found whole."""
+    verdict = verify(installation)
+    first = verdict.flaws[0] if verdict.flaws else None
+    after = {"entries": verdict.entries, "notes": verdict.witnessed, "flaws": len(verdict.flaws)}
+    if first is not None:
+        after |= {"first": first.sequence, "reason": first.reason}
+    add(installation, actor, CHECKED, "log", outcome=FAILED if first else DONE, after=after)
+    return verdict
+
+
+def last_check(installation: Installation) -> AuditEntry | None:
+    """The entry of the newest `check`."""
+    query = select(AuditEntry).where(AuditEntry.action == CHECKED).order_by(AuditEntry.sequence.desc()).limit(1)
+    with installation.database.reading() as session:
+        return session.scalars(query).first()
 
 
 def every(installation: Installation) -> Iterator[AuditEntry]:

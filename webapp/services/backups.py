@@ -25,6 +25,7 @@ from webapp.installation import Installation
 from webapp.models import Alarm, Backup, Configuration, Destination, Run
 from webapp.models.backup import MISSED, PRESENT
 from webapp.models.run import SUCCEEDED, WARNING
+from webapp.notify.words import size
 from webapp.processes import is_gone
 from webapp.schema.resolve import Resolved
 from webapp.services import (
@@ -124,7 +125,15 @@ def _back_up(
     with scratch_folder(spool) as scratch:
         own = [spool, bases, *_own_folders(places)]
         request = _request(installation, resolved, order, parent, scratch, watch, skip=own)
-        result = backup(opened, request, clock=installation.clock, progress=watch, spool=spool, cache=bases)
+        result = backup(
+            opened,
+            request,
+            clock=installation.clock,
+            progress=watch,
+            spool=spool,
+            cache=bases,
+            cache_bytes=installation.settings.cache_bytes,
+        )
     for place in places:
         place.error = place.error or result.copies.get(place.destination.name)
     _tell_notes(result, places, tell)
@@ -289,6 +298,9 @@ def _tell_notes(result: Result, places: list[_Place], tell: Tell) -> None:
         if isinstance(root, StreamRoot):
             for warning in root.facts.get("warnings", ()):
                 tell(f"Note on the database {root.name}: {warning}")
+    fetched = result.manifest.totals["bytesFetched"]
+    if fetched:
+        tell(f"Note: {size(fetched)} were fetched to store changes as differences to what is there.")
 
 
 def _document(result: Result, places: list[_Place]) -> dict[str, Any]:

@@ -135,7 +135,11 @@ def recorded(installation: Installation, text: str, *, tell: Tell) -> tuple[Back
 
 def open_beside(installation: Installation, text: str, other: Point, *, tell: Tell) -> Point:
     """As `open_point`, from the same destination as `other` where it lies there too, whose index is loaded already."""
-    backup = repositories.find_backup(installation, text)
+    return beside(installation, repositories.find_backup(installation, text), other, tell=tell)
+
+
+def beside(installation: Installation, backup: Backup, other: Point, *, tell: Tell) -> Point:
+    """As `open_beside`, of a restore point whose row is known."""
     with suppress(EngineError):
         stored = other.reader.repository.read_manifest(records.identity(backup))
         if stored.hash.hex() == backup.manifest_hash:
@@ -178,8 +182,14 @@ def entries(point: Point, text: str) -> Iterator[Entry]:
         return (Entry(name, "folder") for name in names)
     root, node = _find(point, path)
     if node.kind != tree.DIRECTORY:
-        return iter([_entry(root, node)])
-    return (_entry(root, child) for child in point.reader.nodes(node.content or b""))
+        return iter([entry_of(root, node)])
+    return (entry_of(root, child) for child in point.reader.nodes(node.content or b""))
+
+
+def place(point: Point, text: str) -> tuple[FilesRoot, Node] | None:
+    """The entry at a path, with the folder it was backed up with; None for a folder above those. Raises NotFound."""
+    path = _normal(text)
+    return None if _leading_to_roots(point, path) else _find(point, path)
 
 
 def content(point: Point, text: str) -> Content:
@@ -246,7 +256,8 @@ def _find(point: Point, path: bytes) -> tuple[FilesRoot, Node]:
     raise _absent(point, os.fsdecode(path))
 
 
-def _entry(root: FilesRoot, node: Node) -> Entry:
+def entry_of(root: FilesRoot, node: Node) -> Entry:
+    """A node of a folder that was backed up, for people."""
     kind, bits = KINDS[node.kind]
     return Entry(
         name=node.name or posixpath.basename(root.path),

@@ -204,7 +204,7 @@ def _planned(parts: Collection[Part]) -> set[bytes]:
 def _free(installation: Installation, order: Order, repository: Repository, done: _Done, watch: Heartbeat) -> None:
     """Completes the mark of an earlier call, then leaves a new one for a later call; or both at once."""
     destination, rules, spool = done.destination, pruning_rules(installation), installation.settings.home / SPOOL
-    mark = None if destination.mark_id is None else bytes.fromhex(destination.mark_id)
+    mark, seen = None if destination.mark_id is None else bytes.fromhex(destination.mark_id), prune.Seen()
     if order.at_once:
         try:
             done.note(
@@ -223,12 +223,12 @@ def _free(installation: Installation, order: Order, repository: Repository, done
         if since is not None:
             done.note(Waiting(since + rules.grace, clocks.doubt(since)))
             return
-        answer = prune.finish(repository, mark, rules=rules, clock=installation.clock, progress=watch)
+        answer = prune.finish(repository, mark, rules=rules, clock=installation.clock, progress=watch, seen=seen)
         done.note(answer)
         if isinstance(answer, Waiting):
             return
         _keep_mark(installation, destination, None)
-    own = prune.begin(repository, rules=rules, clock=installation.clock, progress=watch, spool=spool)
+    own = prune.begin(repository, rules=rules, clock=installation.clock, progress=watch, spool=spool, seen=seen)
     if own is not None:
         _keep_mark(installation, destination, own.id)
         done.note(Waiting(own.started_at + rules.grace, "what is needed no more is deleted after a time of grace"))

@@ -24,12 +24,14 @@ from webapp.services.retention import Rules, Verdict
 @dataclass(frozen=True)
 class Order:
     """Who wants what to be cleaned up: one configuration, or all. With `at_once` neither trash nor grace is waited for,
-    which needs that no writer is at work."""
+    which needs that no writer is at work. `tried` are other numbers than those of the configuration, as in a document:
+    such a plan is only looked at."""
 
     identity: str
     config_id: str | None = None
     at_once: bool = False
     run_id: int | None = None
+    tried: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def _parts(installation: Installation, order: Order, destination: Destination, t
         if order.config_id is not None and not is_asked_for:
             continue
         rules = retention.rules(installation, configuration, destination, is_asked_for=is_asked_for)
+        if order.tried is not None:
+            rules = Rules(retention.policy(order.tried), rules.zone)
         verdicts = retention.verdicts(installation, configuration, destination, rules, there=there)
         waiting = trash.here(installation, destination, config_id=configuration.id)
         unheld = [copy for copy in waiting if records.identity(copy.backup) not in held]

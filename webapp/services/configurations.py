@@ -19,9 +19,9 @@ from webapp.installation import Installation
 from webapp.models import Backup, Configuration, Run
 from webapp.models.run import ACTIVE
 from webapp.schema.defaults import CONFIGURATION, Document
-from webapp.schema.redact import HIDDEN, without_secrets
+from webapp.schema.redact import without_secrets
 from webapp.schema.resolve import Resolved, resolve
-from webapp.services import audit, records, sealed, unbuilt
+from webapp.services import audit, hidden, records, sealed, unbuilt
 from webapp.services.access import Actor
 
 _SEALED = "document"
@@ -47,11 +47,7 @@ class Deleted:
 def store(installation: Installation, document: Mapping[str, Any], *, actor: Actor | None = None) -> Stored:
     """Checks the document and stores it under its id: a new configuration, or a new version of the one that is there
     (a deleted one comes back, with its restore points). Raises ConfigurationInvalid."""
-    from webapp.schema.document import validate
-
-    checked = validate(document)
-    _refuse_hidden(checked)
-    return _stored(installation, checked, actor=actor)
+    return _stored(installation, check(installation, document), actor=actor)
 
 
 def bring_back(installation: Installation, document: Document) -> Stored:
@@ -60,17 +56,14 @@ def bring_back(installation: Installation, document: Document) -> Stored:
     from webapp.schema.document import validate
 
     checked = validate(document)
-    if _hidden_places(checked, ""):
+    if hidden.places(checked):
         checked["enabled"] = False
     return _stored(installation, checked)
 
 
 def create(installation: Installation, actor: Actor, document: Mapping[str, Any]) -> Configuration:
     """Stores a new configuration. Raises ConfigurationInvalid, and Conflict when there is one with this id."""
-    from webapp.schema.document import validate
-
-    typed = validate(document)
-    _refuse_hidden(typed)
+    typed = check(installation, document)
     try:
         return _store(installation, typed, actor=actor, must_be_new=True).configuration
     except IntegrityError:
@@ -88,16 +81,24 @@ def replace(
     """Changes a configuration; what reads (hidden) stays as it was. With `version`, only when that is the present one.
 
     Raises NotFound, ConfigurationInvalid, Outdated."""
+    checked = check(installation, document, config_id=config_id)
+    return _store(installation, checked, actor=actor, version=version).configuration
+
+
+def check(installation: Installation, document: Mapping[str, Any], *, config_id: str | None = None) -> Document:
+    """The document as it would be stored: new, or in place of this configuration, whose secrets it keeps where it reads
+    (hidden). Nothing is stored. Raises NotFound, ConfigurationInvalid."""
     from webapp.schema.document import validate
 
-    present = find(installation, config_id)
-    typed_before = typed(installation, present)
-    merged = _with_secrets(document, shown(present), typed_before)
+    merged: Any = document
+    if config_id is not None:
+        present = find(installation, config_id)
+        merged = hidden.filled_in(document, shown(present), typed(installation, present))
     checked = validate(merged)
-    _refuse_hidden(checked)
-    if checked["id"] != config_id:
+    hidden.refuse(checked)
+    if config_id is not None and checked["id"] != config_id:
         raise ConfigurationInvalid("The configuration was not changed.", [Fault("/id", "never changes.")])
-    return _store(installation, checked, actor=actor, version=version).configuration
+    return checked
 
 
 def typed(installation: Installation, configuration: Configuration) -> Document:
@@ -168,6 +169,20 @@ def delete(
         return deleted
 
 
+def undelete(installation: Installation, actor: Actor, config_id: str) -> Configuration:
+    """Brings a deleted configuration back as it was; one that is there stays as it is. Raises NotFound."""
+    with installation.database.transaction() as session:
+        configuration = session.get(Configuration, config_id, with_for_update=True)
+        if configuration is None:
+            raise NotFound(f"There is no configuration {config_id}.", hint="It was never stored here.")
+        if configuration.deleted_at is not None:
+            configuration.deleted_at = None
+            configuration.version += 1
+            configuration.updated_at = installation.clock()
+            audit.record(session, installation, actor, "configuration.created", config_id, after=shown(configuration))
+        return configuration
+
+
 def shown(configuration: Configuration) -> Document:
     """The document for people and exports: as typed, without secrets."""
     return without_secrets(configuration.document)
@@ -182,7 +197,7 @@ def ready(
     """
     settings = installation.settings
     document = typed(installation, configuration)
-    _refuse_hidden(document, f"{configuration.id} cannot run.")
+    hidden.refuse(document, f"{configuration.id} cannot run.")
     return resolve(document, settings.environment, cwd=cwd, home=settings.home, as_type=as_type)
 
 
@@ -251,35 +266,6 @@ def _refuse_outdated(configuration: Configuration, version: int | None) -> None:
 
 def _taken(config_id: str) -> Conflict:
     return Conflict(f"There is a configuration {config_id} already.", hint="Change that one, or choose another id.")
-
-
-def _with_secrets(new: Any, was_shown: Any, was: Any) -> Any:
-    """`new`, in which what is still as it was shown is as it was: a document that was read and sent back keeps its
-    secrets, though nobody saw them."""
-    if new == was_shown:
-        return was
-    if isinstance(new, dict) and isinstance(was_shown, dict):
-        return {key: _with_secrets(value, was_shown.get(key), was.get(key)) for key, value in new.items()}
-    if isinstance(new, list) and isinstance(was_shown, list):
-        known = zip(was_shown, was, strict=True)
-        pairs = [*known, *[(None, None)] * max(0, len(new) - len(was))]
-        return [_with_secrets(value, *pair) for value, pair in zip(new, pairs, strict=False)]
-    return new
-
-
-def _refuse_hidden(document: Document, message: str = "The configuration was not stored.") -> None:
-    """Raises ConfigurationInvalid for what reads (hidden) and has no value that it could stand for."""
-    faults = [Fault(at, "reads (hidden); give the value itself.") for at in _hidden_places(document, "")]
-    if faults:
-        raise ConfigurationInvalid(message, faults)
-
-
-def _hidden_places(node: Any, at: str) -> list[str]:
-    if isinstance(node, dict):
-        return [place for key, value in node.items() for place in _hidden_places(value, f"{at}/{key}")]
-    if isinstance(node, list):
-        return [place for number, value in enumerate(node) for place in _hidden_places(value, f"{at}/{number}")]
-    return [at] if isinstance(node, str) and HIDDEN in node else []
 
 
 def _find(session: Session, config_id: str) -> Configuration:

@@ -130,10 +130,45 @@ def add(installation: Installation, name: str, kind: str, typed: Mapping[str, An
 
 
 def test(installation: Installation, destination: Destination) -> ProbeReport:
-    """Whether the place keeps the promises that backups rely on; nothing of the repository is touched.
+    """Whether the place keeps the promises that backups rely on; nothing of the repository is touched. What was found
+    is kept on record, also that it could not be reached.
 
     Raises NotARepository for a destination that vanished, was emptied or replaced, and what opening its place raises.
     """
+    try:
+        report = _probed(installation, destination)
+    except (EngineError, ServiceError) as error:
+        _remember(installation, destination, {"ok": False, "error": error.message, "hint": error.hint, "steps": []})
+        raise
+    _remember(installation, destination, described(report))
+    return report
+
+
+def described(report: ProbeReport) -> dict[str, Any]:
+    """What a test found, as it is kept and shown."""
+    failed = next((step for step in report.steps if step.is_needed and not step.ok), None)
+    return {
+        "ok": report.is_usable,
+        "error": "" if failed is None else f"{failed.name}: {failed.detail}",
+        "hint": "",
+        "latencySeconds": report.latency,
+        "clockSkewSeconds": None if report.clock_skew is None else report.clock_skew.total_seconds(),
+        "versioning": report.versioning,
+        "objectLock": report.object_lock,
+        "steps": [
+            {
+                "name": step.name,
+                "ok": step.ok,
+                "needed": step.is_needed,
+                "detail": step.detail,
+                "seconds": round(step.seconds, 4),
+            }
+            for step in report.steps
+        ],
+    }
+
+
+def _probed(installation: Installation, destination: Destination) -> ProbeReport:
     with closing(open_storage(installation, destination)) as storage:
         if destination.repository_id is None:
             storage.initialise()
@@ -142,10 +177,13 @@ def test(installation: Installation, destination: Destination) -> ProbeReport:
                 f"{storage.describe()} holds another repository than it did before.",
                 hint="Is the right disk mounted, the right bucket named?",
             )
-        report = probe(storage, clock=installation.clock)
+        return probe(storage, clock=installation.clock)
+
+
+def _remember(installation: Installation, destination: Destination, found: dict[str, Any]) -> None:
     with installation.database.transaction() as session:
-        session.get_one(Destination, destination.id).checked_at = installation.clock()
-    return report
+        row = session.get_one(Destination, destination.id)
+        row.probe, row.checked_at = found, installation.clock()
 
 
 def place_of(installation: Installation, kind: str, settings: Mapping[str, Any]) -> str:
@@ -157,16 +195,21 @@ def place_of(installation: Installation, kind: str, settings: Mapping[str, Any])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def secret_values(kind: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of which only a sealed form may be kept: a placeholder for a secret is none."""
+    return {
+        key: str(value)
+        for key, value in settings.items()
+        if key in kinds.secret_settings(kind) and value is not None and not placeholders.is_whole(str(value))
+    }
+
+
 def _row(
     installation: Installation, name: str, kind: str, typed: Mapping[str, Any], place: str, tell: Tell
 ) -> Destination:
     """A row that is not stored yet. Secrets are sealed; placeholders for them stay as typed."""
     settings = installation.settings
-    secret = {
-        key: str(value)
-        for key, value in typed.items()
-        if key in kinds.secret_settings(kind) and value is not None and not placeholders.is_whole(str(value))
-    }
+    secret = secret_values(kind, typed)
     sealed = None
     if secret:
         is_new = not keyrings.local_slots(settings) and not used_destinations(installation)

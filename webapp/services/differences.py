@@ -49,7 +49,7 @@ class _Part(NamedTuple):
     length: int
 
 
-_Pair = tuple[Node | None, Node | None]
+Pair = tuple[Node | None, Node | None]
 _Side = tuple[BlobReader, StreamRoot]
 
 
@@ -69,6 +69,16 @@ def differences(before: Point, after: Point) -> Iterator[Difference]:
             yield Difference(REMOVED if key in old else ADDED, DATABASE, database=key[1])
 
 
+def at_a_glance(was: Node | None, now: Node | None) -> str:
+    """One of WHATS, or "" for an entry that stayed the same, without reading a file: of a file that was cut anew or
+    written again alike it may say that it changed. A folder has changed when anything below it has."""
+    if was is None or now is None:
+        return ADDED if was is None else REMOVED
+    if (was.kind, was.content, was.size, was.holes) != (now.kind, now.content, now.size, now.holes):
+        return CHANGED
+    return METADATA if _facts(was) != _facts(now) else ""
+
+
 def _paths(before: Point, after: Point) -> Iterator[Difference]:
     old = {root.path: root for root in before.folders}
     new = {root.path: root for root in after.folders}
@@ -81,7 +91,7 @@ def _paths(before: Point, after: Point) -> Iterator[Difference]:
 
 def _trees(old_reader: BlobReader, old: FilesRoot, new_reader: BlobReader, new: FilesRoot) -> Iterator[Difference]:
     """Two folders, without recursion: trees may be a thousand levels deep. Equal directories are not even read."""
-    pairs: Iterator[_Pair] = iter([(old.node, new.node)])
+    pairs: Iterator[Pair] = iter([(old.node, new.node)])
     waiting = [(b"", pairs)]
     while waiting:
         above, pairs = waiting[-1]
@@ -95,7 +105,7 @@ def _trees(old_reader: BlobReader, old: FilesRoot, new_reader: BlobReader, new: 
         if what:
             yield Difference(what, PATH, os.fsdecode(path))
         if was and now and was.kind == now.kind == tree.DIRECTORY and was.content != now.content:
-            waiting.append((path, _pairs(old_reader.nodes(was.content or b""), new_reader.nodes(now.content or b""))))
+            waiting.append((path, joined(old_reader.nodes(was.content or b""), new_reader.nodes(now.content or b""))))
 
 
 def _name(was: Node | None, now: Node | None) -> bytes:
@@ -104,7 +114,7 @@ def _name(was: Node | None, now: Node | None) -> bytes:
     return node.name if node else b""
 
 
-def _pairs(old: Iterator[Node], new: Iterator[Node]) -> Iterator[_Pair]:
+def joined(old: Iterator[Node], new: Iterator[Node]) -> Iterator[Pair]:
     """The nodes of two directories, both in the order of names, joined by name."""
     was, now = next(old, None), next(new, None)
     while was is not None or now is not None:

@@ -14,7 +14,7 @@ from webapp.models import Configuration, Event
 from webapp.notify.message import BAD, GOOD, WARNING, Message
 from webapp.notify.words import size, when
 from webapp.notify_rules import WEEKLY
-from webapp.services import protection, recipients, trends
+from webapp.services import figures, protection, recipients, trends
 from webapp.services.protection import Protection
 
 HOUR = time(8)
@@ -46,17 +46,18 @@ def prepare(installation: Installation) -> bool:
 def message(installation: Installation, event: Event) -> Message:
     """What it says, as things are now."""
     since = datetime.fromisoformat(event.details["since"])
-    found = trends.trend(installation, since)
+    sums = trends.exactly(installation, since)
+    states, causes = figures.part(sums, figures.STATE), figures.part(sums, figures.CAUSE)
     every = [each for each in protection.of_all(installation) if each.status != protection.OFF]
     counted = protection.counts(every)
-    bad = sum(found.causes.values())
+    bad = sum(causes.values())
     tone = BAD if counted[protection.UNPROTECTED] else WARNING if bad or counted[protection.AT_RISK] else GOOD
     zone = installation.settings.timezone
     facts = [
         ("Since", when(since, zone)),
-        ("Backup runs", ", ".join(f"{count} {state}" for state, count in sorted(found.states.items())) or "none"),
-        ("Stored", f"{size(found.sums[-1])} new in {found.backups} restore points"),
-        *(("Failed because of", f"{cause} ({count}×)") for cause, count in found.causes.items()),
+        ("Backup runs", ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"),
+        ("Stored", f"{size(sums['bytesStored'])} new in {sums[figures.BACKUPS]} restore points"),
+        *(("Failed because of", f"{cause} ({count}×)") for cause, count in trends.by_count(causes).items()),
     ]
     verdict = f"{counted[protection.PROTECTED]} of {len(every)} backups are protected"
     return Message(

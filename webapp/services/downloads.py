@@ -7,8 +7,8 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -30,17 +30,19 @@ from webapp.services.keyrings import Tell
 AS_IS, DUMP, SQL, ZIP, TAR = "file", "dump", "sql", "zip", "tar"
 FORMS = (AS_IS, DUMP, SQL, ZIP, TAR)
 _LONGEST_NAME = 150
+_AUDITED = 100
 _POSTGRES = "postgres"
 
 
 @dataclass(frozen=True)
 class Wish:
     """What shall be fetched: `backup_id` names a restore point, `path` a path as it was at the source or a database as
-    it is listed, `form` is one of FORMS."""
+    it is listed, `form` is one of FORMS. With `names` only these entries of the folder are in the archive."""
 
     backup_id: str
     path: str
     form: str = AS_IS
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def fetch(installation: Installation, actor: Actor, wish: Wish, *, tell: Tell) -
     began = installation.clock()
     point = browsing.open_point(installation, wish.backup_id, tell=tell)
     try:
-        found = open_download(installation, point, wish.path, wish.form)
+        found = open_download(installation, point, wish.path, wish.form, names=wish.names)
         first = next(found.pieces, b"")
     except BaseException:
         point.close()
@@ -101,20 +103,40 @@ def fetch(installation: Installation, actor: Actor, wish: Wish, *, tell: Tell) -
     return Download(found.name, found.size, begun)
 
 
-def described(wish: Wish) -> dict[str, str]:
+@contextmanager
+def audited(installation: Installation, actor: Actor, wish: Wish) -> Iterator[None]:
+    """Notes that `actor` reads this in the block, and how that ended: for who does not `fetch` it."""
+    began = installation.clock()
+    audit.add(installation, actor, "download.begun", wish.backup_id, after=described(wish))
+    outcome, error = audit.FAILED, "It was left before its end."
+    try:
+        yield
+        outcome, error = audit.DONE, ""
+    except (EngineError, ServiceError) as failure:
+        error = str(failure)
+        raise
+    finally:
+        facts = {"after": described(wish), "outcome": outcome, "error": error or None}
+        took = (installation.clock() - began).total_seconds()
+        audit.add(installation, actor, "download.ended", wish.backup_id, duration_seconds=took, **facts)
+
+
+def described(wish: Wish) -> dict[str, Any]:
     """What the audit log keeps of a wish."""
-    path = wish.path.encode("utf-8", "backslashreplace").decode()
-    return {"backupId": wish.backup_id, "path": path, "form": wish.form}
+    kept: dict[str, Any] = {"backupId": wish.backup_id, "path": _text(wish.path), "form": wish.form}
+    return {**kept, "names": [_text(name) for name in wish.names[:_AUDITED]]} if wish.names else kept
 
 
-def open_download(installation: Installation, point: Point, path: str, form: str = AS_IS) -> Download:
+def open_download(
+    installation: Installation, point: Point, path: str, form: str = AS_IS, *, names: Sequence[str] = ()
+) -> Download:
     """What `path` names (a path as it was at the source, or a database as it is listed) in this form.
 
     Raises NotFound, and Invalid for a form that does not suit it."""
     if form not in FORMS:
         raise Invalid(f"There is no form {form}.", hint=f"The forms are {', '.join(FORMS)}.")
     if form in (ZIP, TAR):
-        return _archive(point, path, form)
+        return _archive(point, path, form, names)
     if form == AS_IS:
         content = browsing.content(point, path)
         return Download(safe_name(content.name), content.size, content.pieces)
@@ -141,14 +163,30 @@ def disposition(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _archive(point: Point, path: str, form: str) -> Download:
-    """A folder, below its own name, with what is in it: files, folders and links."""
+def _archive(point: Point, path: str, form: str, names: Sequence[str]) -> Download:
+    """A folder, below its own name, with what is in it: files, folders and links; or of it only what is named."""
     root = _folder(point, path)
     name = os.fsdecode(posixpath.basename(root.path)) or "folder"
-    members = archives.members(point.reader, root)
+    roots = _children(point, root, names) if names else [root]
+    members = itertools.chain.from_iterable(archives.members(point.reader, each) for each in roots)
     if form == ZIP:
         return Download(safe_name(f"{name}.zip"), None, archives.zipped(point.reader, members))
     return Download(safe_name(f"{name}.tar"), None, archives.tarred(point.reader, members))
+
+
+def _children(point: Point, root: FilesRoot, names: Sequence[str]) -> list[FilesRoot]:
+    """Entries of a folder, each as a root of its own. Raises NotFound."""
+    wanted = set(map(os.fsencode, names))
+    above = root.path.rstrip(b"/") + b"/"
+    nodes = point.reader.nodes(root.node.content or b"")
+    found = [replace(root, path=above + node.name, node=node) for node in nodes if node.name in wanted]
+    if missing := wanted - {each.node.name for each in found}:
+        raise NotFound(f"{os.fsdecode(min(missing))} is not in {os.fsdecode(root.path)} of {point.backup.public_id}.")
+    return found
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _folder(point: Point, path: str) -> FilesRoot:
@@ -167,11 +205,24 @@ def _folder(point: Point, path: str) -> FilesRoot:
 
 
 def _script(
-    installation: Installation, facts: dict[str, Any], pieces: Generator[bytes, None, None]
+    installation: Installation, facts: dict[str, Any], pieces: Iterable[bytes], *, schema_only: bool = False
 ) -> Generator[bytes, None, None]:
     from engine.postgres.script import as_sql
 
     settings = installation.settings
     with scratch_folder(settings.home / SPOOL) as scratch:
         path = settings.environment.get("PATH", "")
-        yield from as_sql(pieces, facts=facts, scratch=scratch, pg_bin=settings.pg_bin, path=path)
+        yield from as_sql(
+            pieces, facts=facts, scratch=scratch, pg_bin=settings.pg_bin, path=path, schema_only=schema_only
+        )
+
+
+def schema(installation: Installation, point: Point, name: str) -> Iterator[bytes]:
+    """The definitions in a PostgreSQL dump as SQL, without a row: only its table of contents is read. Raises NotFound,
+    and Invalid where they cannot be told."""
+    root = browsing.database(point, name)
+    contents = root.facts.get("toc")
+    if root.kind != _POSTGRES or contents is None:
+        raise Invalid(f"The definitions of {root.name} cannot be shown.", hint="Download the database to see them.")
+    head = point.reader.slice(root.content, root.size, contents["offset"], contents["length"])
+    return _script(installation, root.facts, head, schema_only=True)

@@ -36,23 +36,28 @@ def look(installation: Installation) -> list[str]:
     """The destinations that are nearly full and of which that was not told lately; an event was written for each."""
     told = []
     for destination in repositories.used_destinations(installation):
-        room = _room(installation, destination)
-        if room is None or room.free >= room.total / 2:
+        found = room(installation, destination)
+        if found is None or found.free >= found.total / 2:
             continue
         grown = trends.grown(installation, installation.clock() - _PACE).get(destination.id, 0)
-        days = objectives.days_until_full(room.free, grown / _PACE.days)
-        if room.free >= SHARE * room.total and (days is None or days >= DAYS):
+        days = objectives.days_until_full(found.free, grown / _PACE.days)
+        if not is_low(found, days):
             continue
         if _was_told(installation, destination):
             continue
-        details = {"destination": destination.name, "freeBytes": room.free, "days": days}
+        details = {"destination": destination.name, "freeBytes": found.free, "days": days}
         with installation.database.transaction() as session:
             session.add(Event(kind=recipients.FULL, at=installation.clock(), details=details))
         told.append(destination.name)
     return told
 
 
-def _room(installation: Installation, destination: Destination) -> Room | None:
+def is_low(room: Room, days: float | None) -> bool:
+    """Whether it is time to say so: it is nearly full, or will be within DAYS and is more than half full already."""
+    return room.free < SHARE * room.total or (days is not None and days < DAYS and room.free < room.total / 2)
+
+
+def room(installation: Installation, destination: Destination) -> Room | None:
     """None where it cannot be looked at: the next backup tells that."""
     if destination.kind != "local" or destination.deleted_at is not None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 from sqlalchemy import select
@@ -13,7 +14,12 @@ from engine.progress import Progress
 from webapp.errors import ServiceError
 from webapp.installation import Installation
 from webapp.models import Run
+from webapp.services import run_phases
+from webapp.services.run_phases import Noted
 from webapp.services.runs import KEPT_PROBLEMS, Counters, beat
+
+# Who looks on sees numbers that are this old at most; a beat alone would do every fifteen seconds.
+SHOWN_SECONDS = 2.0
 
 
 class Heartbeat:
@@ -31,6 +37,8 @@ class Heartbeat:
         self._inner = inner
         self._lock = threading.Lock()
         self._counters = [0, 0, 0, 0]
+        self._phases: list[Noted] = []
+        self._written = 0
         self._cancelled = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
@@ -50,8 +58,12 @@ class Heartbeat:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        with suppress(ServiceError, SQLAlchemyError):  # a step less in the list is no reason to fail
+            self._write_phases()
 
     def phase(self, name: str, *, expected: int = 0) -> None:
+        with self._lock:
+            self._phases.append(Noted(name, expected, self._counters[1], self._installation.clock()))
         self._inner.phase(name, expected=expected)
 
     def advance(self, *, items: int = 0, read: int = 0, stored: int = 0) -> None:
@@ -79,20 +91,30 @@ class Heartbeat:
     def _beat_on(self) -> None:
         """Looks often, so that who cancels does not wait for the next beat, and writes seldom."""
         installation = self._installation
-        since = 0.0
+        since, told = 0.0, self.counters
         look = min(installation.settings.timing.cancel, installation.heartbeat_seconds)
         while not self._ended.wait(look):
             since += look
             try:
-                if since < installation.heartbeat_seconds:
+                self._write_phases()
+                counters = self.counters
+                is_news = counters != told and since >= SHOWN_SECONDS
+                if since < installation.heartbeat_seconds and not is_news:
                     self._cancelled = self._cancelled or self._is_cancelled()
                     continue
-                pulse = beat(installation, self._run_id, self.counters)
+                pulse = beat(installation, self._run_id, counters)
             except (ServiceError, SQLAlchemyError):
                 continue  # one missed beat is no end of a run
-            since = 0.0
+            since, told = 0.0, counters
             self.lost = not pulse.alive
             self._cancelled = pulse.cancel_requested
+
+    def _write_phases(self) -> None:
+        with self._lock:
+            fresh = self._phases[self._written :]
+        if fresh:
+            run_phases.write(self._installation, self._run_id, fresh, first=self._written)
+            self._written += len(fresh)
 
     def _is_cancelled(self) -> bool:
         with self._installation.database.reading() as session:

@@ -27,13 +27,15 @@ from webapp.models.replacement import (
     UNDONE,
 )
 from webapp.processes import is_gone
-from webapp.services import replace_plans, runs
+from webapp.services import audit, replace_plans, runs
+from webapp.services.access import SYSTEM
 from webapp.services.keyrings import Tell
-from webapp.services.replaceable import BUILD, NEW, Place
+from webapp.services.replaceable import ASIDE, BUILD, NEW, OLD, Place
 
 # A process of another host or container cannot be asked whether it lives; no step but the building takes so long.
 _SILENT = timedelta(hours=1)
 _UNUSED = timedelta(days=1)
+_AUDITED = {(SWAPPING, REPLACED): "restore.replaced", (UNDOING, UNDONE): "restore.undone"}
 
 
 def begin(installation: Installation, plan: RestorePlan, run: Run) -> Replacement:
@@ -93,10 +95,16 @@ def listing(installation: Installation, *, limit: int = 50) -> list[Replacement]
 
 
 def move(
-    installation: Installation, entry: Replacement, step: str, *, holder: str | None = None, **values: Any
+    installation: Installation,
+    entry: Replacement,
+    step: str,
+    *,
+    holder: str | None = None,
+    identity: str = SYSTEM.identity,
+    **values: Any,
 ) -> Replacement:
-    """Writes the next step down, on the disk when this returns; the entry as it is now. Raises Conflict when somebody
-    else has moved it meanwhile."""
+    """Writes the next step down, on the disk when this returns; the entry as it is now. What changed the target is
+    audited with it, as done by `identity`. Raises Conflict when somebody else has moved it meanwhile."""
     if holder is not None:
         values["holder"] = holder
     try:
@@ -108,10 +116,14 @@ def move(
                 .values(state=step, updated_at=installation.clock(), **values)
             )
             assert isinstance(moved, CursorResult)
+            if not moved.rowcount:
+                raise Conflict(f"The restore {entry.public_id} is in other hands now.")
+            if (action := _AUDITED.get((entry.state, step))) is not None:
+                now = session.get_one(Replacement, entry.id)
+                after = {"backup": now.plan.backup_id, **told(now)}
+                audit.record(session, installation, identity, action, now.plan.target, after=after)
     except IntegrityError:
         raise Conflict(f"{entry.plan.target} is being replaced now.", hint="Wait until that has ended.") from None
-    if not moved.rowcount:
-        raise Conflict(f"The restore {entry.public_id} is in other hands now.")
     return find(installation, entry.public_id)
 
 
@@ -141,18 +153,23 @@ def settle(installation: Installation, *, tell: Tell) -> list[str]:
 def settle_one(installation: Installation, entry: Replacement, *, tell: Tell) -> str:
     """Brings one entry, which is this process's, to rest. What was done, as a sentence. Raises EngineError and
     ServiceError when that is not possible now; then the entry stays as it is."""
-    place = replace_plans.place_of(installation, entry.plan)
+    return settle_at(installation, entry, replace_plans.place_of(installation, entry.plan), tell=tell)
+
+
+def settle_at(installation: Installation, entry: Replacement, place: Place, *, tell: Tell) -> str:
+    """`settle_one` for an entry whose target is at this place."""
     target, names = entry.plan.target, entry.names
     if entry.state == PREPARING:
         return _revert(installation, entry, place, tell)
-    if entry.state == SWAPPING:
-        if not place.settle(names):
+    if entry.state in (SWAPPING, UNDOING):
+        entry, has_happened = _settled(installation, entry, place)
+        if entry.state == SWAPPING and not has_happened:
             return _revert(installation, entry, place, tell)
-        move(installation, entry, REPLACED, **kept(installation, names))
-        return f"{target} is replaced: that was finished."
-    if entry.state == UNDOING:
-        if not place.settle(names):
-            move(installation, entry, REPLACED)
+        if entry.state == SWAPPING:
+            move(installation, entry, REPLACED, **kept(installation, names))
+            return f"{target} is replaced: that was finished."
+        if not has_happened:
+            move(installation, entry, REPLACED, kept=entry.names["aside"])
             return f"{target} stays replaced: nothing was undone."
         move(installation, entry, UNDONE, **kept(installation, names))
         return f"{target} is as it was before: that was finished."
@@ -173,12 +190,45 @@ def kept(installation: Installation, names: Mapping[str, Any]) -> dict[str, Any]
     return {"kept": names["outgoing"], "kept_until": until, "names": numbers}
 
 
+def told(entry: Replacement) -> dict[str, Any]:
+    """JSON of an entry whose swap has happened, for the run's row and the audit log: times as text."""
+    assert entry.kept is not None
+    assert entry.kept_until is not None
+    return {
+        "restoreId": entry.public_id,
+        "target": entry.plan.target,
+        "keptAs": shown(entry.kept),
+        "previousBackupId": entry.previous_backup_id,
+        "keptUntil": entry.kept_until.isoformat(),
+    }
+
+
+def shown(text: str) -> str:
+    """A name of any bytes, for rows and people."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _settled(installation: Installation, entry: Replacement, place: Place) -> tuple[Replacement, bool]:
+    """Whether a swap has happened; if not, it cannot happen any more: whoever was about to do it may only sleep, on a
+    machine that was suspended, and would wake up after everybody agreed that nothing had been done."""
+    names = entry.names
+    if "aside" not in names and place.settle(names):
+        return entry, True
+    other = OLD if names["incoming"] == place.beside(ASIDE, entry.public_id) else ASIDE
+    aside = names.get("aside") or place.beside(other, entry.public_id)
+    entry = move(installation, entry, entry.state, names={**names, "aside": aside})
+    place.withdraw(names, aside)
+    return entry, place.settle(names)
+
+
 def _revert(installation: Installation, entry: Replacement, place: Place, tell: Tell) -> str:
     """Removes what was built beside; the target was not touched."""
     from webapp.services import restores
 
     place.remove(place.beside(BUILD, entry.public_id))
     place.remove(place.beside(NEW, entry.public_id), entry.names.get("new"))
+    if "aside" in entry.names:
+        place.remove(entry.names["aside"], entry.names["new"])
     restores.sweep_beside(installation, place, tell=tell)
     move(installation, entry, REVERTED)
     _forget_secrets(installation, entry)

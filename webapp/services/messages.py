@@ -20,6 +20,7 @@ _NOUNS = {
     "cleanup": "Clean-up",
     "sync": "Copying",
     "restore-point": "Restore point",
+    "export": "Export",
 }
 _ENDS = {
     "succeeded": (GOOD, "succeeded"),

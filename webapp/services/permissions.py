@@ -40,6 +40,8 @@ PERMISSIONS: Mapping[str, Needed] = {
     "destinations.edit": Needed(ADMIN, ADMIN),
     "notifications.test": Needed(ADMIN, ADMIN),
     "approvals.give": Needed(ADMIN, ADMIN),
+    "audit.traces": Needed(ADMIN, ADMIN),
+    "health.read": Needed(ADMIN, ADMIN),
     "retention.delete_now": Needed(SUPER_ADMIN, SUPER_ADMIN),
     "users.manage": Needed(SUPER_ADMIN, SUPER_ADMIN),
     "tokens.others": Needed(SUPER_ADMIN, SUPER_ADMIN),

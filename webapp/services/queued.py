@@ -124,6 +124,12 @@ def _sync(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: T
     return healing.sync_destinations(installation, order, progress=signs, tell=tell)
 
 
+def _export(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: Tell) -> Finished:
+    from webapp.services import exports
+
+    return exports.carry_out(installation, run, progress=signs, tell=tell)
+
+
 def _unknown(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: Tell) -> Finished:
     raise Invalid(f"Runs of the kind {run.kind} cannot be queued.")
 
@@ -133,4 +139,4 @@ class _Kinds(dict[str, Carry]):
         return _unknown
 
 
-_KINDS = _Kinds(create=_create, restore=_restore, verify=_verify, cleanup=_cleanup, sync=_sync)
+_KINDS = _Kinds(create=_create, restore=_restore, verify=_verify, cleanup=_cleanup, sync=_sync, export=_export)

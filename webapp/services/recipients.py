@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.errors import EngineError
@@ -50,6 +50,18 @@ def of(installation: Installation, configuration: Configuration | None, kind: st
     if not is_good:
         typed += [*told.get("onFailure", []), *installation.settings.notify.everybody]
     return list({each.key: each for each in (_recipient(text, environment) for text in typed)}.values())
+
+
+def stated(installation: Installation, configuration: Configuration | None) -> dict[str, list[Recipient]]:
+    """Those that a configuration names (None: the settings), by what they are told of: FAILED or SUCCEEDED, and of the
+    settings also DIGEST."""
+    environment, rules = installation.settings.environment, installation.settings.notify
+    if configuration is None:
+        named: dict[str, Sequence[str]] = {FAILED: rules.everybody, DIGEST: rules.digest_to if rules.digest else ()}
+    else:
+        told = _document(installation, configuration).get("notifications") or {}
+        named = {FAILED: told.get("onFailure", []), SUCCEEDED: told.get("onSuccess", [])}
+    return {what: [_recipient(text, environment) for text in typed] for what, typed in named.items()}
 
 
 def ping(installation: Installation, configuration: Configuration | None) -> Recipient | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -16,7 +17,7 @@ from webapp.errors import Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Destination
 from webapp.models.backup import DAMAGED, MISSED, PRESENT
-from webapp.services import runs
+from webapp.services import figures, runs
 
 PREFIX = "bk"
 LATEST = "@latest"
@@ -71,6 +72,7 @@ def known_ids(installation: Installation) -> set[bytes]:
 def set_states(installation: Installation, destination: Destination, states: Mapping[bytes, str]) -> None:
     """Notes in which state the copies of these restore points are at a destination."""
     with installation.database.transaction() as session:
+        missed = _missed(session, destination)
         for restore_point, state in states.items():
             chosen = select(Backup.id).where(Backup.public_id == public_id(restore_point)).scalar_subquery()
             session.execute(
@@ -78,6 +80,8 @@ def set_states(installation: Installation, destination: Destination, states: Map
                 .where(BackupCopy.destination_id == destination.id, BackupCopy.backup_id == chosen)
                 .values(state=state)
             )
+        for config_id, finished_at in missed ^ _missed(session, destination):
+            figures.recount(session, config_id, finished_at)
 
 
 def newest(
@@ -204,6 +208,7 @@ def _record(
             session.flush()
         for destination_id, state in copies.items():
             _copy(session, backup.id, destination_id, state)
+        figures.recount(session, backup.config_id, backup.finished_at)
         return backup
 
 
@@ -234,6 +239,13 @@ def database(root: StreamRoot) -> dict[str, Any]:
     """A dump in the words of the contract."""
     tables = len(root.facts.get("tables", ())) + len(root.facts.get("tablesWithoutData", ()))
     return {"name": root.name, "tables": tables, "bytes": root.size}
+
+
+def _missed(session: Session, destination: Destination) -> set[tuple[str, datetime]]:
+    """What never came to a destination, as configurations and times: its bytes do not count there."""
+    here = (BackupCopy.destination_id == destination.id) & (BackupCopy.state == MISSED)
+    query = select(Backup.config_id, Backup.finished_at).join(BackupCopy).where(here)
+    return set(session.execute(query))
 
 
 def _configuration(session: Session, installation: Installation, manifest: Manifest) -> None:

@@ -18,7 +18,7 @@ from engine.targets import replace_folder
 from webapp.models.replacement import DATABASE, FOLDER
 from webapp.services import staging
 
-NEW, BUILD, OLD, UNDONE = "new", "build", "old", "undone"
+NEW, BUILD, OLD, UNDONE, ASIDE = "new", "build", "old", "undone", "aside"
 _NAME_BYTES, _SHORT = 200, slice(3, 11)
 Names = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ class Place(Protocol):
         """What stands here: `identity`, `digest`, and what people want to know."""
 
     def beside(self, part: str, label: str) -> str:
-        """The name of something beside the target; `part` is one of NEW, BUILD, OLD, UNDONE."""
+        """The name of something beside the target; `part` is one of NEW, BUILD, OLD, UNDONE, ASIDE."""
 
     def identity(self, name: str | None = None) -> int | None:
         """The number of what has this name (None: the target's), by which it is known again."""
@@ -53,6 +53,9 @@ class Place(Protocol):
 
     def settle(self, names: Names) -> bool:
         """Finishes a swap that was cut short; whether it has happened."""
+
+    def withdraw(self, names: Names, aside: str) -> None:
+        """Moves `incoming` aside: a swap that has not happened cannot happen any more."""
 
     def remove(self, name: str, identity: int | None = None) -> None:
         """Removes what lies beside the target; with a number, only if it is still that one."""
@@ -94,6 +97,9 @@ class FolderPlace:
     def settle(self, names: Names) -> bool:
         return replace_folder.settle(self._swap(names))
 
+    def withdraw(self, names: Names, aside: str) -> None:
+        replace_folder.withdraw(self._swap(names), Path(aside))
+
     def remove(self, name: str, identity: int | None = None) -> None:
         if identity is None or self.identity(name) == identity:
             replace_folder.refuse_mounts(Path(name))
@@ -133,7 +139,7 @@ class DatabasePlace:
     def beside(self, part: str, label: str) -> str:
         from engine.targets import replace_database
 
-        words = {NEW: "restored", BUILD: "restored", OLD: "before", UNDONE: "undone"}
+        words = {NEW: "restored", BUILD: "restored", OLD: "before", UNDONE: "undone", ASIDE: "aside"}
         return replace_database.beside_name(self.connection.database, f"{words[part]}_{label[_SHORT]}")
 
     def identity(self, name: str | None = None) -> int | None:
@@ -156,6 +162,11 @@ class DatabasePlace:
         from engine.targets import replace_database
 
         return replace_database.settle(self._swap(names))
+
+    def withdraw(self, names: Names, aside: str) -> None:
+        from engine.targets import replace_database
+
+        replace_database.withdraw(self._swap(names), aside)
 
     def remove(self, name: str, identity: int | None = None) -> None:
         from engine.targets import replace_database

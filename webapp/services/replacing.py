@@ -3,11 +3,12 @@ compared, then swapped by rename; what was there is kept for a while, and `undo`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import Different, EngineError, TargetError
 from engine.progress import Progress
@@ -18,7 +19,7 @@ from webapp.models import Replacement, RestorePlan, Run
 from webapp.models.replacement import FOLDER, REPLACED, SWAPPING, UNDOING, UNDONE
 from webapp.models.run import FAILED, SUCCEEDED, UNDO, WARNING
 from webapp.queue import RESTORE
-from webapp.services import audit, before_replacing, journal, replace_plans, repositories, restores, submit, work
+from webapp.services import before_replacing, journal, replace_plans, repositories, restores, submit, work
 from webapp.services.backups import SPOOL
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
@@ -103,12 +104,11 @@ def undo(
         begun = journal.move(installation, entry, UNDOING, holder=run.public_id, names=names)
         try:
             _swap(place, names)
-            done = journal.move(installation, begun, UNDONE, **journal.kept(installation, names))
+            done = _noted(installation, begun, UNDONE, names, identity, tell)
         except BaseException as error:
             _put_right(installation, begun, error, tell)
             raise
-        _audit(installation, identity, "restore.undone", done)
-        return Ended(SUCCEEDED, _undo_document(done), entry.plan.backup_id)
+        return Ended(SUCCEEDED, {"undone": journal.told(done), "targets": [], "databases": []}, entry.plan.backup_id)
 
     return work.carry_out(installation, _undo_run(installation, identity, entry, run_id), progress, carry_out)
 
@@ -142,7 +142,7 @@ def document(entry: Replacement) -> dict[str, Any]:
         "host": entry.plan.host,
         "state": entry.state,
         "previousBackupId": entry.previous_backup_id,
-        "keptAs": None if entry.kept is None else _shown(entry.kept),
+        "keptAs": None if entry.kept is None else journal.shown(entry.kept),
         "keptUntil": entry.kept_until if entry.kept else None,
         "createdAt": entry.created_at,
         "error": entry.error,
@@ -201,10 +201,9 @@ def _replaced(
     watch.checkpoint()
     entry = journal.move(installation, entry, SWAPPING, names=names)
     _swap(place, names)
-    entry = journal.move(installation, entry, REPLACED, **journal.kept(installation, names))
-    _audit(installation, run.identity, "restore.replaced", entry)
+    entry = _noted(installation, entry, REPLACED, names, run.identity, tell)
     state = WARNING if watch.counters.problems else SUCCEEDED
-    return Ended(state, {**ended.result, "replaced": _told(entry)}, plan.backup_id)
+    return Ended(state, {**ended.result, "replaced": journal.told(entry)}, plan.backup_id)
 
 
 def _built(
@@ -272,7 +271,7 @@ def _names(place: Place, incoming: str, outgoing: str) -> dict[str, Any]:
     numbers = {"new": place.identity(incoming), "old": place.identity()}
     for number, name in zip(numbers.values(), (incoming, place.target), strict=True):
         if number is None:
-            raise TargetError(f"{_shown(name)} is not there any more.", hint="Was it moved or removed by hand?")
+            raise TargetError(f"{journal.shown(name)} is not there any more.", hint="Was it moved or removed by hand?")
     return {"incoming": incoming, "outgoing": outgoing, **numbers}
 
 
@@ -283,6 +282,22 @@ def _swap(place: Place, names: dict[str, Any]) -> None:
     except EngineError:
         if not place.settle(names):
             raise
+
+
+def _noted(
+    installation: Installation, entry: Replacement, step: str, names: dict[str, Any], identity: str, tell: Tell
+) -> Replacement:
+    """Writes down that the swap has happened. It has, whatever goes wrong here: what could not be written is tried
+    once more, and what a tick has written meanwhile is as good."""
+    values = journal.kept(installation, names)
+    try:
+        return journal.move(installation, entry, step, identity=identity, **values)
+    except (ServiceError, SQLAlchemyError) as error:
+        now = journal.find(installation, entry.public_id)
+        if now.state == step:
+            return now
+        tell(f"{entry.plan.target} is swapped; that is written down once more: {error}")
+        return journal.move(installation, entry, step, identity=identity, **values)
 
 
 def _put_right(installation: Installation, entry: Replacement, error: BaseException, tell: Tell) -> None:
@@ -296,29 +311,8 @@ def _put_right(installation: Installation, entry: Replacement, error: BaseExcept
         tell(f"{entry.plan.target} will be put in order by the next tick or command: {trouble}")
 
 
-def _audit(installation: Installation, identity: str, action: str, entry: Replacement) -> None:
-    told = _told(entry)
-    audit.add(installation, identity, action, entry.plan.target, after={"backup": entry.plan.backup_id, **told})
-
-
 def _untouched(error: Exception, plan: RestorePlan) -> Exception:
     """What was made beside is removed, so the hint must not say that it is kept."""
     if isinstance(error, EngineError | ServiceError):
         error.hint = f"{plan.target} was not touched."
     return error
-
-
-def _told(entry: Replacement) -> dict[str, Any]:
-    """JSON for the run's row: times as text."""
-    whole = document(entry)
-    assert entry.kept_until is not None
-    named: Sequence[str] = ("restoreId", "target", "keptAs", "previousBackupId")
-    return {**{name: whole[name] for name in named}, "keptUntil": entry.kept_until.isoformat()}
-
-
-def _undo_document(entry: Replacement) -> dict[str, Any]:
-    return {"undone": _told(entry), "targets": [], "databases": []}
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, ColumnElement, cast, func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import selectinload
 
 from engine.errors import EngineError, NotARepository, StorageError
@@ -15,14 +15,28 @@ from engine.storage.base import Storage
 from engine.storage.local import LocalStorage, free_bytes
 from webapp.errors import NotFound, ServiceError
 from webapp.installation import Installation
-from webapp.models import Backup, BackupCopy, Configuration, Destination
+from webapp.models import Backup, BackupCopy, Configuration, Destination, Hold
 from webapp.models.backup import DAMAGED as BROKEN
 from webapp.models.backup import LOST, MISSED, PRESENT, REMOVED
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.services import records, repositories
 from webapp.services.keyrings import Tell
+from webapp.services.sql_totals import total_of as total_of
 
+USABLE, HURT, PINNED, UNCHECKED, TRASHED = STATES = ("usable", "damaged", "pinned", "unchecked", "trash")
 READY, UNUSED, UNREACHABLE, VANISHED, DAMAGED = "ready", "unused", "unreachable", "vanished", "damaged"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which restore points. `state` is one of STATES; those made from `since` on and before `until`; `before` is the
+    row's id that a page begins after."""
+
+    config_id: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,32 @@ def listing(
         return list(session.scalars(query))
 
 
+def page(installation: Installation, asked: Filter, *, limit: int) -> list[Backup]:
+    """Restore points, newest first, with their copies and destinations; one more than `limit` when there is more.
+    Raises NotFound for a configuration that never was."""
+    query = (
+        select(Backup)
+        .where(Backup.deleted_at.is_(None))
+        .options(selectinload(Backup.copies).selectinload(BackupCopy.destination))
+        .order_by(Backup.finished_at.desc(), Backup.id.desc())
+        .limit(limit + 1)
+    )
+    if asked.config_id is not None:
+        require_series(installation, asked.config_id)
+        query = query.where(Backup.config_id == asked.config_id)
+    if asked.state is not None:
+        query = query.where(_FILTERS[asked.state]())
+    if asked.until is not None:
+        query = query.where(Backup.finished_at < asked.until)
+    if asked.since is not None:
+        query = query.where(Backup.finished_at >= asked.since)
+    if asked.before is not None:
+        last = select(Backup.finished_at).where(Backup.id == asked.before).scalar_subquery()
+        query = query.where(tuple_(Backup.finished_at, Backup.id) < tuple_(last, asked.before))
+    with installation.database.reading() as session:
+        return list(session.scalars(query))
+
+
 def require_series(installation: Installation, config_id: str) -> None:
     """Raises NotFound unless there is this configuration, deleted or not: its restore points stay."""
     with installation.database.reading() as session:
@@ -185,11 +225,6 @@ def series(installation: Installation, *, config_id: str | None = None) -> list[
     ]
 
 
-def total_of(name: str) -> ColumnElement[int]:
-    """A number of a restore point's totals, for SQL; more than 32 bits on every database."""
-    return cast(Backup.totals[name].as_string(), BigInteger)
-
-
 def trouble(error: EngineError | ServiceError) -> Trouble:
     """What an error says about the state of a destination."""
     if isinstance(error, NotARepository):
@@ -199,6 +234,31 @@ def trouble(error: EngineError | ServiceError) -> Trouble:
     else:
         state = DAMAGED
     return Trouble(state, error.message, error.hint)
+
+
+def _has_copy(*wanted: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(BackupCopy.id).where(BackupCopy.backup_id == Backup.id, *wanted).exists()
+
+
+def _is_usable() -> ColumnElement[bool]:
+    return _has_copy(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None))
+
+
+def _is_unchecked() -> ColumnElement[bool]:
+    return _is_usable() & ~_has_copy(BackupCopy.verified_at.is_not(None))
+
+
+def _is_in_trash() -> ColumnElement[bool]:
+    return _has_copy(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_not(None)) & ~_is_usable()
+
+
+_FILTERS = {
+    USABLE: _is_usable,
+    HURT: lambda: _has_copy(BackupCopy.state.in_((BROKEN, LOST)), BackupCopy.trashed_at.is_(None)),
+    PINNED: lambda: Backup.id.in_(select(Hold.backup_id)),
+    UNCHECKED: _is_unchecked,
+    TRASHED: _is_in_trash,
+}
 
 
 def _status_is(status: str) -> ColumnElement[bool]:

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.compare import NOT_IN_BACKUP, compare_folder
-from engine.errors import EngineError, TargetError
+from engine.errors import TargetError
 from engine.metadata import ATTRIBUTE_DIFFERS
 from engine.model.manifest import Manifest, StreamRoot
 from engine.progress import Progress, Silent
 from engine.repository.failover import FailoverReader
 from engine.restore import restore_folders
 from engine.spool import scratch_folder
-from engine.storage.local import LocalStorage
 from engine.targets.base import Restored
 from engine.targets.directory import DirectoryTarget
-from webapp.errors import Conflict, Difference, Invalid, NotFound, ServiceError
+from webapp.errors import Conflict, Difference, Invalid, NotFound
 from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import FAILED, SUCCEEDED, WARNING
-from webapp.services import repositories, restore_plans, runs, staging, work
+from webapp.services import repositories, restore_plans, runs, staging, target_places, work
 from webapp.services.backups import SPOOL
 from webapp.services.heartbeat import Heartbeat
 from webapp.services.keyrings import Tell
@@ -64,6 +63,8 @@ def plan(installation: Installation, order: Order, *, cwd: Path, tell: Tell) -> 
     reader, manifest = repositories.reader_for(installation, backup, tell=tell)
     with closing(reader):
         made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
+    if made.folder is not None and not order.practice:
+        target_places.refuse(installation, made.folder.target)
     with scratch_folder(installation.settings.home / SPOOL) as scratch:
         warnings = _probe(installation, made, scratch, order.jobs)
     return Plan(made.backup, made.folder, made.databases, made.left_out, (*made.warnings, *warnings))
@@ -95,7 +96,7 @@ def restore(installation: Installation, order: Order, *, cwd: Path, progress: Pr
         with closing(reader), scratch_folder(installation.settings.home / SPOOL) as scratch:
             made = restore_plans.make(installation, typed, backup, reader, manifest, cwd=cwd)
             if made.folder is not None and not order.practice:
-                _refuse_own_places(installation, made.folder.target)
+                target_places.refuse(installation, made.folder.target)
             for part in made.left_out:
                 tell(f"Left out, since no --to is for it: {part}")
             return fill(installation, order, made, reader, manifest, run, watch, scratch, tell)
@@ -364,20 +365,6 @@ def _sweep(installation: Installation, connection: Connection, scratch: Path, te
 
     for outcome in _target(installation, connection, scratch).sweep(is_dead):
         tell(f"Left behind by a restore that was killed. {outcome}")
-
-
-def _refuse_own_places(installation: Installation, target: Path) -> None:
-    """What is restored into a repository or the home would be taken for a part of it."""
-    own = [installation.settings.home]
-    for destination in repositories.used_destinations(installation):
-        with suppress(EngineError, ServiceError):
-            storage = repositories.open_storage(installation, destination)
-            if isinstance(storage, LocalStorage):
-                own.append(storage.root)
-    real = target.resolve()
-    for place in (path.resolve() for path in own):
-        if real == place or place in real.parents:
-            raise Invalid(f"{target} lies inside of {place}, which Holdfast keeps.", hint="Restore to another place.")
 
 
 def _probe(installation: Installation, made: Plan, scratch: Path, jobs: int) -> list[str]:

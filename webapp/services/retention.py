@@ -63,8 +63,13 @@ def rules(
     typed = own or document.get("retention")
     if typed is None:
         return Rules(None, zone, f"{configuration.id} names no retention, so nothing is removed.")
+    return Rules(policy(typed), zone)
+
+
+def policy(typed: Mapping[str, int]) -> Policy:
+    """The rules of a retention as a document has it."""
     counts = {**RETENTION, **typed}
-    return Rules(Policy(**{inside: counts[outside] for inside, outside in _FIELDS.items()}), zone)
+    return Policy(**{inside: counts[outside] for inside, outside in _FIELDS.items()})
 
 
 def verdicts(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from webapp.installation import Installation
 from webapp.models import RunLine
 
 KEPT_LINES = 1000
+INFO, WARNING = "info", "warning"
+LEVELS = (INFO, WARNING)
+_WARNINGS = ("Warning", "Problem", "Error")
 
 
 def add(installation: Installation, run_id: int, text: str) -> None:
@@ -29,3 +35,23 @@ def after(installation: Installation, run_id: int, position: int = 0) -> list[Ru
     query = select(RunLine).where(RunLine.run_id == run_id, RunLine.position > position).order_by(RunLine.position)
     with installation.database.reading() as session:
         return list(session.scalars(query))
+
+
+def level(text: str) -> str:
+    """`warning` for a line that says that something is wrong."""
+    return WARNING if text.startswith(_WARNINGS) else INFO
+
+
+def tail(
+    installation: Installation, run_id: int, *, count: int, wanted: str = INFO, first: int | None = None
+) -> Sequence[RunLine]:
+    """The last `count` lines; only warnings with `wanted`; with `first` those from this number on instead."""
+    query = select(RunLine).where(RunLine.run_id == run_id)
+    if wanted == WARNING:
+        query = query.where(or_(*(RunLine.text.startswith(word) for word in _WARNINGS)))
+    order: Any = RunLine.position.desc()
+    if first is not None:
+        query, order = query.where(RunLine.position >= first), RunLine.position
+    with installation.database.reading() as session:
+        found = list(session.scalars(query.order_by(order).limit(count)))
+    return sorted(found, key=lambda line: line.position)

@@ -180,10 +180,7 @@ def interrupt_dead(installation: Installation) -> list[Run]:
     silent_since = installation.clock() - timedelta(seconds=installation.expiry_seconds)
     with installation.database.reading() as session:
         dead = [run for run in session.scalars(select(Run).where(Run.state == RUNNING)) if _is_dead(run, silent_since)]
-    if not dead:
-        return []
-    with installation.database.transaction() as session:
-        return [run for run in dead if _declare_dead(session, installation, run, silent_since=silent_since)]
+    return [run for run in dead if _declare_dead(installation, run, silent_since=silent_since)]
 
 
 def request_cancel(installation: Installation, public_id: str, *, actor: Actor | str = SYSTEM) -> Run:
@@ -334,23 +331,25 @@ def _update(session: Session, statement: Any) -> int:
     return result.rowcount
 
 
-def _declare_dead(session: Session, installation: Installation, run: Run, *, silent_since: datetime) -> bool:
-    # It may have ended, or said that it lives, since it was looked at: look again, now that nobody else can write.
-    session.add(run)
-    session.refresh(run, with_for_update=True)
-    if run.state != RUNNING or not _is_dead(run, silent_since):
-        return False
-    moved = _move(
-        session,
-        installation,
-        run.id,
-        INTERRUPTED,
-        error=f"The process that ran this on {run.host} ended without a word.",
-        hint="Start it again; what it had committed is safe.",
-        cause="interrupted",
-    )
-    session.refresh(run)
-    return moved
+def _declare_dead(installation: Installation, run: Run, *, silent_since: datetime) -> bool:
+    """In a transaction of its own: two that end several runs in one would wait for each other in a circle."""
+    with installation.database.transaction() as session:
+        # It may have ended, or said that it lives, since it was looked at: look again, now that nobody else can write.
+        session.add(run)
+        session.refresh(run, with_for_update=True)
+        if run.state != RUNNING or not _is_dead(run, silent_since):
+            return False
+        moved = _move(
+            session,
+            installation,
+            run.id,
+            INTERRUPTED,
+            error=f"The process that ran this on {run.host} ended without a word.",
+            hint="Start it again; what it had committed is safe.",
+            cause="interrupted",
+        )
+        session.refresh(run)
+        return moved
 
 
 def _is_dead(run: Run, silent_since: datetime) -> bool:

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 import pyotp
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, func, select, update
 
 from webapp.errors import Conflict, Fault, Faulty
 from webapp.installation import Installation
@@ -91,6 +91,13 @@ def remove(installation: Installation, actor: Actor, code: str) -> None:
         for old in session.scalars(select(RecoveryCode).where(RecoveryCode.user_id == user.id)):
             session.delete(old)
         audit.record(session, installation, actor, "second_factor.removed", user.public_id)
+
+
+def codes_left(installation: Installation, user: User) -> int:
+    """How many recovery codes were not used yet."""
+    query = select(func.count(RecoveryCode.id)).where(RecoveryCode.user_id == user.id, RecoveryCode.used_at.is_(None))
+    with installation.database.reading() as session:
+        return session.scalar(query) or 0
 
 
 def take(installation: Installation, user: User, code: str) -> bool:

@@ -126,6 +126,17 @@ def end(installation: Installation, actor: Actor, public_id: str) -> None:
         audit.record(session, installation, actor, "session.ended", public_id)
 
 
+def end_others(installation: Installation, actor: Actor, public_id: str) -> int:
+    """Ends every session of the actor but this one; how many there were."""
+    with installation.database.transaction() as session:
+        mine = WebSession.user_id == actor.user_id, WebSession.ended_at.is_(None), WebSession.public_id != public_id
+        found = session.scalars(select(WebSession).where(*mine)).all()
+        for row in found:
+            row.ended_at = installation.clock()
+        audit.record(session, installation, actor, "sessions.ended", public_id, after={"count": len(found)})
+        return len(found)
+
+
 def end_all(installation: Installation, actor: Actor, user: User) -> int:
     """Ends every session of a person; how many there were."""
     with installation.database.transaction() as session:

@@ -1,5 +1,5 @@
-"""Figures over the runs, restore points and destinations of an installation, computed when they are asked for, and the
-one document that tells them (`stats --json`, and the API)."""
+"""Figures over the runs, restore points and destinations of an installation, and the one document that tells them
+(`stats --json`, and the API). Those of a period are of whole UTC days: services/figures.py keeps their sums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.repository import layout
 from webapp.errors import ServiceError
 from webapp.installation import Installation
 from webapp.models.run import FAILED, INTERRUPTED, STATES, SUCCEEDED, WARNING
-from webapp.services import objectives, repositories, restore_points, trends
+from webapp.services import figures, objectives, repositories, restore_points, trends
 from webapp.services.objectives import Attained
 from webapp.services.restore_points import READY, Place, Series
 from webapp.services.trends import Day, Trend
@@ -22,7 +22,8 @@ from webapp.services.trends import Day, Trend
 @dataclass(frozen=True)
 class Runs:
     """Backup runs asked for in the period. `success_rate` (0 to 1) leaves out those that somebody cancelled and those
-    that have not ended; it is None when no other is left. Durations are seconds of runs that made a restore point."""
+    that have not ended; it is None when no other is left. Durations are seconds of runs that made a restore point, good
+    to two digits; everything else is exact."""
 
     by_status: dict[str, int]
     success_rate: float | None
@@ -65,7 +66,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class Stats:
-    """All figures. `since` is where the period begins; `by_type` are bytes that its restore points took."""
+    """All figures. `since` is where the period begins, always with a day of UTC; `by_type` are bytes that its restore
+    points took."""
 
     since: datetime
     runs: Runs
@@ -78,22 +80,30 @@ class Stats:
     days: list[Day]
 
 
-def stats(installation: Installation, *, period: timedelta, config_id: str | None = None, look: bool = True) -> Stats:
-    """The figures of the last `period`; with `config_id` runs, bytes and restore points of this configuration alone.
-    Without `look` no destination is asked, which may take seconds, and `storage` is empty.
+def stats(
+    installation: Installation,
+    *,
+    period: timedelta,
+    until: datetime | None = None,
+    config_id: str | None = None,
+    look: bool = True,
+) -> Stats:
+    """The figures of the last `period` (from the beginning of its first day, up to now or the end of the day of
+    `until`); with `config_id` runs, bytes and restore points of this configuration alone. Restore points and storage
+    are those of now. Without `look` no destination is asked, which may take seconds, and `storage` is empty.
 
     Raises NotFound for a configuration that never was.
     """
     if config_id is not None:
         restore_points.require_series(installation, config_id)
-    since = installation.clock() - period
-    found = trends.trend(installation, since, config_id=config_id)
-    ends = objectives.good_ends(installation, since, config_id=config_id)
-    half, most = objectives.durations(ends, (50, 95))
-    days = max(period / timedelta(days=1), 1.0)
+    now = installation.clock()
+    end = now if until is None else min(now, figures.start_of(figures.day_of(until)) + figures.DAY)
+    since = figures.start_of(figures.day_of((until or now) - period))
+    found = trends.trend(installation, since, until=until, config_id=config_id)
+    days = max((end - since) / figures.DAY, 1.0)
     return Stats(
         since=since,
-        runs=_runs(found, half, most),
+        runs=_runs(found),
         bytes=Bytes(found.backups, *found.sums),
         series=restore_points.series(installation, config_id=config_id),
         storage=[
@@ -101,21 +111,21 @@ def stats(installation: Installation, *, period: timedelta, config_id: str | Non
             for place in (restore_points.places(installation) if look else ())
         ],
         failures=found.causes,
-        attained=objectives.attained(installation, ends, config_id=config_id),
+        attained=objectives.attained(installation, found.extremes, until=end, config_id=config_id),
         by_type=found.by_type,
         days=found.days,
     )
 
 
-def _runs(found: Trend, half: float | None, most: float | None) -> Runs:
+def _runs(found: Trend) -> Runs:
     states = found.states
     good = states.get(SUCCEEDED, 0) + states.get(WARNING, 0)
     judged = good + states.get(FAILED, 0) + states.get(INTERRUPTED, 0)
     return Runs(
         by_status={state: states[state] for state in STATES if states.get(state)},
         success_rate=good / judged if judged else None,
-        duration_p50=half,
-        duration_p95=most,
+        duration_p50=found.duration_p50,
+        duration_p95=found.duration_p95,
     )
 
 
@@ -176,6 +186,9 @@ def _day(each: Day) -> dict[str, Any]:
     return {
         "day": each.day,
         "runs": each.runs,
+        "durationSeconds": {"p50": each.duration_p50, "p95": each.duration_p95},
+        "bytesTotal": each.total,
+        "bytesNew": each.new,
         "bytesStored": each.stored,
         "byType": each.by_type,
         "byConfig": each.by_config,

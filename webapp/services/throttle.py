@@ -36,6 +36,11 @@ def code_limits(user_id: int) -> dict[str, int]:
     return {_key("code", str(user_id)): PAIR}
 
 
+def password_limits(user_id: int) -> dict[str, int]:
+    """What a wrong password counts against when somebody who is signed in gives it again."""
+    return {_key("password", str(user_id)): PAIR}
+
+
 def refuse_blocked(installation: Installation, limits: Mapping[str, int]) -> None:
     """Raises TooMany when one of the limits is reached."""
     since = installation.clock() - WINDOW

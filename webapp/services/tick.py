@@ -18,7 +18,7 @@ from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import FAILED, INTERRUPTED, QUEUED
 from webapp.queue import opened
-from webapp.services import overdue, runs, schedules, submit
+from webapp.services import figures, overdue, pulses, runs, schedules, submit
 from webapp.services.runs import NewRun
 
 ATTEMPTS = 3
@@ -29,13 +29,15 @@ _RETRIED = ("schedule", "retry")
 
 @dataclass(frozen=True)
 class Ticked:
-    """What a tick did, in public ids of runs; `queue_error` when Redis did not answer: the next tick tries again."""
+    """What a tick did, in public ids of runs; `recounted` are configurations whose figures of a day were wrong;
+    `queue_error` when Redis did not answer: the next tick tries again."""
 
     interrupted: tuple[str, ...]
     retried: tuple[str, ...]
     started: tuple[str, ...]
     sent: tuple[str, ...]
     overdue: tuple[str, ...]
+    recounted: tuple[str, ...] = ()
     queue_error: str = ""
 
 
@@ -48,13 +50,15 @@ def tick(installation: Installation) -> Ticked:
     retried = _retry(installation)
     started = schedules.start_due(installation)
     missed = overdue.look(installation)
+    recounted = figures.check_ended(installation)
     sent: list[Run] = []
     error = ""
     try:
         sent = send_waiting(installation, new=[*retried, *started])
     except Unavailable as unavailable:
         error = str(unavailable)
-    return Ticked(_ids(interrupted), _ids(retried), _ids(started), _ids(sent), tuple(missed), error)
+    pulses.beat(installation)
+    return Ticked(_ids(interrupted), _ids(retried), _ids(started), _ids(sent), tuple(missed), tuple(recounted), error)
 
 
 def _ids(found: list[Run]) -> tuple[str, ...]:

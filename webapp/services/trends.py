@@ -1,35 +1,48 @@
-"""Figures by day, from a few grouped queries: how runs ended; what was stored, by type, configuration, destination.
-
-A day is one of UTC. Days without runs and without restore points are left out."""
+"""Figures of whole UTC days, read from the sums of services/figures.py: how runs ended, how long they took, and what
+was stored, by type, configuration and destination. Days on which nothing happened are left out."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
 from webapp.installation import Installation
-from webapp.models import Backup, BackupCopy, Destination, Run
-from webapp.models.backup import MISSED
-from webapp.models.run import FAILED, INTERRUPTED
-from webapp.services.restore_points import total_of
+from webapp.models import DayFigures, Destination, Run
+from webapp.models.figures import EVERY
+from webapp.models.run import ACTIVE
+from webapp.services import figures
+from webapp.services.figures import (
+    BACKUPS,
+    CAUSE,
+    CREATE,
+    DAY,
+    PLACE,
+    STATE,
+    TOTALS,
+    TYPE,
+    day_of,
+    part,
+    start_of,
+)
 from webapp.services.sql_times import utc_day
 
 # Of more configurations nobody can follow the lines; the others are the rest of the day's whole.
 TOP = 10
-SUMS = ("bytes", "bytesRead", "bytesNew", "bytesStored")
-_CREATE = "create"
+HALF, MOST = 50, 95
 
 
 @dataclass
 class Day:
-    """`runs` counts backup runs by state. `stored` and the three parts are bytes that the restore points made that day
-    took: by type, by configuration (the largest TOP of the period), and by destination, which is more than the whole
-    where a backup goes to several."""
+    """`runs` counts backup runs by state. `total`, `new` and `stored` are bytes of the restore points made that day;
+    the three parts are what they took: by type, by configuration (the largest TOP of the period), and by destination,
+    which is more than the whole where a backup goes to several. Durations are seconds, good to two digits."""
 
     day: str
     runs: dict[str, int] = field(default_factory=dict)
@@ -37,12 +50,26 @@ class Day:
     by_type: dict[str, int] = field(default_factory=dict)
     by_config: dict[str, int] = field(default_factory=dict)
     by_destination: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    new: int = 0
+    duration_p50: float | None = None
+    duration_p95: float | None = None
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Of one configuration in the period, in seconds: the longest time between two good backups, of which the later
+    ended in it; the newest good end since 1970; the slowest restore."""
+
+    longest_gap: float | None
+    last_end: float | None
+    slowest_restore: float | None
 
 
 @dataclass
 class Trend:
-    """`states` and `causes` count backup runs of the whole period, `sums` are the SUMS of its `backups` (also of those
-    that were removed since), `grown` the bytes that all configurations added at each destination (by row)."""
+    """`states` and `causes` count backup runs of the whole period, `sums` are the TOTALS of its `backups` (also of
+    those that were removed since), `grown` the bytes that all configurations added at each destination (by row)."""
 
     days: list[Day]
     states: dict[str, int]
@@ -51,102 +78,137 @@ class Trend:
     sums: tuple[int, ...]
     by_type: dict[str, int]
     grown: dict[int, int]
+    duration_p50: float | None
+    duration_p95: float | None
+    extremes: dict[str, Extremes]
 
 
-def trend(installation: Installation, since: datetime, *, config_id: str | None = None) -> Trend:
-    """What happened since then, of all configurations or of one. Three queries."""
-    found = _Collected()
+def trend(
+    installation: Installation, since: datetime, *, until: datetime | None = None, config_id: str | None = None
+) -> Trend:
+    """What happened from the day of `since` to that of `until` (today), of all configurations or of one. Five
+    queries."""
+    wanted = EVERY if config_id is None else config_id
+    first, last = day_of(since), day_of(until or installation.clock())
+    start, end = start_of(first), start_of(last) + DAY
     with installation.database.reading() as session:
-        for day, state, cause, count in session.execute(_runs(since, config_id)):
-            found.add_runs(day, state, cause, count)
-        for day, backup_type, name, count, *sums in session.execute(_made(since, config_id)):
-            found.add_made(day, backup_type, name, count, sums)
-        for day, number, name, stored, wanted in session.execute(_by_destination(since, config_id)):
-            found.grown[number] += int(stored)
-            if wanted:
-                found.days[day].by_destination[name] = int(wanted)
-    return found.trend()
+        names = dict(session.execute(select(Destination.id, Destination.name)).all())
+        rows = session.execute(_rows({EVERY, wanted}, first, last)).all()
+        active = session.execute(_active(start, end, config_id)).all()
+        found = {row[0]: row for row in session.execute(_each(first, last, config_id))}
+        largest = _largest(session, found, first, last)
+    days = {day: day_of_sums(day, sums, names, took) for name, day, sums, took in rows if name == wanted}
+    for name, day, stored in largest:
+        if day in days:
+            days[day].by_config[name] = stored
+    together = _together(sums for name, _, sums, _ in rows if name == wanted)
+    for day, state, count in active:
+        days.setdefault(day, Day(day)).runs[state] = count
+        together[STATE + state] += count
+    everywhere = together if config_id is None else _together(sums for name, _, sums, _ in rows if name == EVERY)
+    half, most = durations(_together(took for name, _, _, took in rows if name == wanted))
+    return Trend(
+        days=[days[day] for day in sorted(days)],
+        states=part(together, STATE),
+        causes=by_count(part(together, CAUSE)),
+        backups=together[BACKUPS],
+        sums=tuple(together[name] for name in TOTALS),
+        by_type=part(together, TYPE),
+        grown=_by_place(everywhere),
+        duration_p50=half,
+        duration_p95=most,
+        extremes={name: Extremes(*values) for name, _, *values in found.values()},
+    )
 
 
 def grown(installation: Installation, since: datetime) -> dict[int, int]:
-    """The bytes that were added at each destination (by row) since then. One query."""
-    found: dict[int, int] = defaultdict(int)
+    """The bytes that were added at each destination (by row) from the day of `since` on. One query."""
     with installation.database.reading() as session:
-        for _, number, _, stored, _ in session.execute(_by_destination(since, None)):
-            found[number] += int(stored)
+        rows = session.execute(_rows({EVERY}, day_of(since), day_of(installation.clock()))).all()
+    return _by_place(_together(sums for _, _, sums, _ in rows))
+
+
+def exactly(installation: Installation, since: datetime) -> Counter[str]:
+    """The sums of all configurations since a moment that is no day's beginning, added up now: for short times."""
+    with installation.database.reading() as session:
+        found = figures.counted(session, since, installation.clock() + DAY)
+    return _together(facts.sums for facts in found.values())
+
+
+def durations(took: Mapping[str, int]) -> list[float | None]:
+    """The smallest number of seconds that half of the backups, and 95 of 100, did not exceed; None for none."""
+    number = sum(took.values())
+    ordered = sorted(took, key=float)
+    found: list[float | None] = []
+    for percent in (HALF, MOST):
+        left = max(1, math.ceil(number * percent / 100))
+        for seconds in ordered:
+            left -= took[seconds]
+            if left <= 0:
+                found.append(float(seconds))
+                break
+        else:
+            found.append(None)
     return found
 
 
-class _Collected:
-    def __init__(self) -> None:
-        self.days = _Days()
-        self.states: dict[str, int] = defaultdict(int)
-        self.causes: dict[str, int] = defaultdict(int)
-        self.by_type: dict[str, int] = {}
-        self.by_config: dict[str, int] = defaultdict(int)
-        self.grown: dict[int, int] = defaultdict(int)
-        self.backups = 0
-        self.sums = [0] * len(SUMS)
-
-    def add_runs(self, day: str, state: str, cause: str | None, count: int) -> None:
-        runs = self.days[day].runs
-        runs[state] = runs.get(state, 0) + count
-        self.states[state] += count
-        if state in (FAILED, INTERRUPTED):
-            self.causes[cause or "unknown"] += count
-
-    def add_made(self, name: str, backup_type: str, config_id: str, count: int, sums: Sequence[int]) -> None:
-        self.backups += count
-        self.sums = [total + int(part) for total, part in zip(self.sums, sums, strict=True)]
-        day, stored = self.days[name], int(sums[-1])
-        day.stored += stored
-        for parts, part in ((day.by_type, backup_type), (day.by_config, config_id), (self.by_type, backup_type)):
-            parts[part] = parts.get(part, 0) + stored
-        self.by_config[config_id] += stored
-
-    def trend(self) -> Trend:
-        causes = dict(sorted(self.causes.items(), key=lambda item: (-item[1], item[0])))
-        days = [self.days[name] for name in sorted(self.days)]
-        largest = set(sorted(self.by_config, key=lambda name: (-self.by_config[name], name))[:TOP])
-        for day in days:
-            day.by_config = {name: stored for name, stored in day.by_config.items() if name in largest}
-        sums = tuple(self.sums)
-        return Trend(days, dict(self.states), causes, self.backups, sums, self.by_type, dict(self.grown))
+def _rows(names: set[str], first: str, last: str) -> Select[*tuple[Any, ...]]:
+    query = select(DayFigures.config_id, DayFigures.day, DayFigures.sums, DayFigures.took)
+    return query.where(DayFigures.config_id.in_(sorted(names)), DayFigures.day.between(first, last))
 
 
-class _Days(dict[str, Day]):
-    def __missing__(self, day: str) -> Day:
-        self[day] = Day(day)
-        return self[day]
-
-
-def _period(since: datetime, config_id: str | None) -> list[ColumnElement[bool]]:
-    wanted = [Run.kind == _CREATE, Run.created_at >= since]
-    return wanted if config_id is None else [*wanted, Run.config_id == config_id]
-
-
-def _runs(since: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
+def _active(start: datetime, end: datetime, config_id: str | None) -> Select[tuple[str, str, int]]:
+    """Backup runs that have not ended are in no sum."""
     day = utc_day(Run.created_at)
-    columns = select(day, Run.state, Run.cause, func.count(Run.id))
-    return columns.where(*_period(since, config_id)).group_by(day, Run.state, Run.cause)
+    query = select(day, Run.state, func.count(Run.id)).group_by(day, Run.state)
+    query = query.where(Run.state.in_(ACTIVE), Run.kind == CREATE, Run.created_at >= start, Run.created_at < end)
+    return query if config_id is None else query.where(Run.config_id == config_id)
 
 
-def _made(since: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
-    day = utc_day(Backup.finished_at)
-    sums = [func.coalesce(func.sum(total_of(name)), 0) for name in SUMS]
-    query = select(day, Backup.type, Backup.config_id, func.count(Backup.id), *sums)
-    query = query.where(Backup.finished_at >= since).group_by(day, Backup.type, Backup.config_id)
-    return query if config_id is None else query.where(Backup.config_id == config_id)
-
-
-def _by_destination(since: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
-    day, stored = utc_day(Backup.finished_at), total_of("bytesStored")
-    mine = stored if config_id is None else case((Backup.config_id == config_id, stored), else_=0)
-    return (
-        select(day, Destination.id, Destination.name, func.sum(stored), func.sum(mine))
-        .select_from(BackupCopy)
-        .join(Backup, Backup.id == BackupCopy.backup_id)
-        .join(Destination, Destination.id == BackupCopy.destination_id)
-        .where(Backup.finished_at >= since, BackupCopy.state != MISSED)
-        .group_by(day, Destination.id, Destination.name)
+def _each(first: str, last: str, config_id: str | None) -> Select[*tuple[Any, ...]]:
+    query = (
+        select(
+            DayFigures.config_id,
+            func.sum(DayFigures.stored),
+            func.max(DayFigures.longest_gap),
+            func.max(DayFigures.last_end),
+            func.max(DayFigures.slowest_restore),
+        )
+        .where(DayFigures.day.between(first, last))
+        .group_by(DayFigures.config_id)
     )
+    return query.where(DayFigures.config_id > EVERY if config_id is None else DayFigures.config_id == config_id)
+
+
+def _largest(session: Session, found: Mapping[str, Any], first: str, last: str) -> Iterable[tuple[str, str, int]]:
+    names = sorted(found, key=lambda name: (-found[name][1], name))[:TOP]
+    query = select(DayFigures.config_id, DayFigures.day, DayFigures.stored)
+    query = query.where(DayFigures.config_id.in_(names), DayFigures.day.between(first, last), DayFigures.stored > 0)
+    return session.execute(query.order_by(DayFigures.stored.desc())).all()
+
+
+def day_of_sums(
+    day: str, sums: Mapping[str, int], names: Mapping[int, str], took: Mapping[str, int] | None = None
+) -> Day:
+    """A day from its row of sums; `names` are those of destinations by their row. Without `took`, how many backups took
+    how long, it has no durations."""
+    half, most = durations(took or {})
+    total, _, new, stored = (sums.get(name, 0) for name in TOTALS)
+    places = {names[number]: count for number, count in _by_place(sums).items() if count}
+    return Day(day, part(sums, STATE), stored, part(sums, TYPE), {}, places, total, new, half, most)
+
+
+def _together(every: Iterable[Mapping[str, int]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for sums in every:
+        found.update(sums)
+    return found
+
+
+def _by_place(sums: Mapping[str, int]) -> dict[int, int]:
+    return {int(number): count for number, count in part(sums, PLACE).items()}
+
+
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """The same, the largest first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

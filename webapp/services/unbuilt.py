@@ -10,7 +10,7 @@ from webapp.errors import NotBuilt
 from webapp.schema.resolve import Resolved
 
 # Nothing carries them out yet; a backup is the same without them.
-WITHOUT_EFFECT = ("verify", "drill")
+WITHOUT_EFFECT = (("verify", "schedule"), ("drill", None))
 
 
 def refuse(resolved: Resolved) -> None:
@@ -21,7 +21,11 @@ def refuse(resolved: Resolved) -> None:
 
 def without_effect(document: Mapping[str, Any]) -> str:
     """One sentence naming the settings of a configuration that have no effect yet; "" when there are none."""
-    named = [key for key in WITHOUT_EFFECT if _says_something(document.get(key))]
+    named = [
+        key if part is None else f"{key}.{part}"
+        for key, part in WITHOUT_EFFECT
+        if _says_something(document.get(key) if part is None else (document.get(key) or {}).get(part))
+    ]
     if not named:
         return ""
     listed = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)

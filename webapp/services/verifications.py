@@ -46,6 +46,8 @@ class Order:
     config_id: str | None = None
     read_percent: int = WHOLE
     run_id: int | None = None
+    trigger: str = "manual"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -84,7 +86,15 @@ def verify(installation: Installation, order: Order, *, progress: Progress, tell
         raise NotFound("There is nothing to verify yet.", hint="`backup-cli create` makes a backup.")
     config_id = order.config_id or (backups[0].config_id if backups else None)
     backup_id = backups[0].public_id if backups and order.backup is not None else None
-    new = NewRun("verify", order.identity, config_id=config_id, backup_id=backup_id, run_id=order.run_id)
+    new = NewRun(
+        "verify",
+        order.identity,
+        config_id=config_id,
+        backup_id=backup_id,
+        run_id=order.run_id,
+        trigger=order.trigger,
+        arguments=order.arguments,
+    )
 
     def carry_out(run: Run, watch: Heartbeat) -> Ended:
         keyring = repositories.open_keyring(installation, may_create=False, tell=tell)

@@ -9,18 +9,20 @@ from flask import Blueprint, flash, g, redirect, render_template, request, sessi
 from flask_login import UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response
 
-from webapp.errors import Faulty, NotSignedIn, ServiceError
+from webapp.errors import Faulty, NotSignedIn, ServiceError, TooMany
 from webapp.extensions import installation, login_manager
-from webapp.forms.account import Code, Empty, Password, SignIn
+from webapp.forms.account import Code, Password, SignIn
 from webapp.models import User, WebSession
 from webapp.security import PUBLIC, client_address, needs
 from webapp.services import accounts, second_factor, sessions
 from webapp.services.access import Actor
 from webapp.services.sessions import Browser
+from webapp.views import faults
 
 pages = Blueprint("account", __name__)
 _WAITING = "waiting"
 _WAITING_SECONDS = 300
+_SESSIONS = 50
 
 
 class SignedIn(UserMixin):  # type: ignore[misc]
@@ -53,7 +55,7 @@ def sign_in() -> Any:
     """Name and password, then perhaps a code."""
     form = SignIn(data={"next": request.args.get("next", "")})
     if not form.validate_on_submit():
-        return render_template("account/sign-in.html", form=form), 422 if form.errors else 200
+        return _sign_in_page(form), 422 if form.errors else 200
     try:
         user = sessions.check_password(installation(), form.name.data, form.password.data, _browser())
         if user.has_second_factor:
@@ -62,9 +64,9 @@ def sign_in() -> Any:
             session[_WAITING] = [user.public_id, user.password_changed_at.isoformat(), now, form.next.data]
             return redirect(url_for("account.code"))
         return _opened(user, form.next.data)
-    except NotSignedIn as error:
-        form.form_errors.append(str(error))
-        return render_template("account/sign-in.html", form=form), 401
+    except (NotSignedIn, TooMany) as error:
+        status = faults.show(form, error)
+        return _sign_in_page(form), status, faults.headers(error)
 
 
 @pages.route("/sign-in/code", methods=["GET", "POST"])
@@ -79,9 +81,9 @@ def code() -> Any:
         return render_template("account/code.html", form=form), 422 if form.errors else 200
     try:
         return _opened(user, way, code=form.code.data)
-    except NotSignedIn as error:
-        form.form_errors.append(str(error))
-        return render_template("account/code.html", form=form), 401
+    except (NotSignedIn, TooMany) as error:
+        status = faults.show(form, error)
+        return render_template("account/code.html", form=form), status, faults.headers(error)
 
 
 @pages.post("/sign-out")
@@ -103,9 +105,9 @@ def password() -> Any:
         return render_template("account/password.html", form=form, user=user), 422 if form.errors else 200
     try:
         changed = accounts.change_password(installation(), g.actor, present=form.present.data, new=form.new.data)
-    except Faulty as error:
-        _show(form, error)
-        return render_template("account/password.html", form=form, user=user), 422
+    except (Faulty, TooMany) as error:
+        status = faults.show(form, error)
+        return render_template("account/password.html", form=form, user=user), status, faults.headers(error)
     flash("The password was changed; all other sessions have ended.")
     opened = sessions.open_trusted(installation(), changed, _browser())
     return _entered(opened, "")
@@ -114,14 +116,14 @@ def password() -> Any:
 @pages.get("/account")
 @needs("account.own")
 def index() -> str:
-    """Sessions and second factor."""
-    user = current_user.session.user
+    """Password, second factor, sessions."""
+    own, user = installation(), current_user.session.user
     return render_template(
         "account/index.html",
         user=user,
         here=current_user.session.public_id,
-        sessions=sessions.listing(installation(), user.id),
-        form=Empty(),
+        sessions=sessions.listing(own, user.id)[:_SESSIONS],
+        codes_left=second_factor.codes_left(own, user) if user.has_second_factor else 0,
     )
 
 
@@ -134,11 +136,20 @@ def end_session(public_id: str) -> Any:
     return redirect(url_for("account.index"))
 
 
+@pages.post("/account/sessions/end-others")
+@needs("account.own")
+def end_others() -> Any:
+    """Signs out everywhere but here."""
+    count = sessions.end_others(installation(), g.actor, current_user.session.public_id)
+    flash(f"{count} other {'session' if count == 1 else 'sessions'} ended.")
+    return redirect(url_for("account.index"))
+
+
 @pages.route("/account/second-factor", methods=["GET", "POST"])
 @needs("account.own")
 def factor() -> Any:
     """Sets up or removes the second factor."""
-    form, user = Code(), current_user.session.user
+    form, user, status = Code(), current_user.session.user, 200
     if request.method == "GET" and not user.has_second_factor and user.totp_sealed is None:
         second_factor.begin(installation(), g.actor)
         user = accounts.fetch(installation(), user.id)
@@ -150,12 +161,16 @@ def factor() -> Any:
                 return redirect(url_for("account.index"))
             codes = second_factor.confirm(installation(), g.actor, form.code.data)
             return render_template("account/recovery-codes.html", codes=codes)
-        except Faulty as error:
-            _show(form, error)
+        except (Faulty, TooMany) as error:
+            status = faults.show(form, error)
     enrolment = second_factor.pending(installation(), user)
     image = None if enrolment is None else segno.make(enrolment.address, error="m").svg_inline(scale=5, border=2)
     page = render_template("account/second-factor.html", form=form, user=user, enrolment=enrolment, image=image)
-    return page, 422 if form.errors else 200
+    return page, 422 if form.errors and status == 200 else status
+
+
+def _sign_in_page(form: SignIn) -> str:
+    return render_template("account/sign-in.html", form=form, is_fresh=accounts.is_untouched(installation()))
 
 
 def _opened(user: User, way: str, *, code: str | None = None) -> Response:
@@ -192,9 +207,3 @@ def _safe(way: str) -> str:
 
 def _browser() -> Browser:
     return Browser(client_address(), request.headers.get("User-Agent", ""))
-
-
-def _show(form: Any, error: Faulty) -> None:
-    for fault in error.faults:
-        field = form[fault.pointer.removeprefix("/")]
-        field.errors = [*field.errors, f"It {fault.detail}"]

@@ -1,14 +1,16 @@
-"""For those who watch: whether the process lives, and whether it can do its work. They tell nothing else."""
+"""Whether the service is fine: a page with every part for administrators, and for those who watch from outside whether
+the process lives and can do its work. They are told nothing else."""
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, render_template
 from sqlalchemy import text
 
 from webapp.errors import Unavailable
 from webapp.extensions import installation
 from webapp.queue import opened
 from webapp.security import HEALTH, needs
+from webapp.services import doctor, vitals
 
 pages = Blueprint("health", __name__)
 _OK, _AWAY = "ok", "unavailable"
@@ -30,6 +32,26 @@ def ready() -> tuple[dict[str, str], int]:
     if database != _OK:
         return {"status": _AWAY, "database": database, "redis": redis}, 503
     return {"status": _OK if redis == _OK else "degraded", "database": database, "redis": redis}, 200
+
+
+@pages.get("/health")
+@needs("health.read")
+def page() -> str:
+    """Each part of the service, looked at now."""
+    return _page(None)
+
+
+@pages.post("/health/check")
+@needs("health.read")
+def check() -> str:
+    """Also what takes a while: every destination, every configuration."""
+    own = installation()
+    return _page(doctor.examine(own.settings, opened=lambda: own, cwd=own.settings.home))
+
+
+def _page(findings: list[doctor.Finding] | None) -> str:
+    own = installation()
+    return render_template("manage/health.html", parts=vitals.look(own), findings=findings, now=own.clock())
 
 
 def _database() -> str:

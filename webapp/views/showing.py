@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from flask import Flask
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from webapp.clock import rfc3339
 from webapp.extensions import installation
@@ -17,7 +17,7 @@ _GAP = "\N{NO-BREAK SPACE}"
 
 
 def register(app: Flask) -> None:
-    """The filters `size`, `span`, `ago`, `moment`, `second`, `changed`, `shown`, `quoted`."""
+    """The filters `size`, `span`, `ago`, `moment`, `second`, `changed`, `shown`, `quoted`, `coded`."""
     app.add_template_filter(size)
     app.add_template_filter(span)
     app.add_template_filter(ago)
@@ -26,6 +26,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(changed)
     app.add_template_filter(shown)
     app.add_template_filter(quoted)
+    app.add_template_filter(coded)
 
 
 def size(count: int) -> str:
@@ -99,6 +100,17 @@ def quoted(name: str) -> str:
 def unquoted(text: str) -> str:
     """What `quoted` made."""
     return unquote(text, errors="surrogateescape")
+
+
+def coded(text: str) -> Markup:
+    """A sentence of ours in which commands stand between backticks, as the command line prints them."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one that is not closed stays as it is
+        return escape(text)
+    marked = (
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
 
 
 def _rough(seconds: float) -> str:

@@ -1,0 +1,97 @@
+"""What is wrong with a page as a browser shows it: accessibility by axe, the console, width, weight, hosts."""
+
+from __future__ import annotations
+
+import importlib.resources
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response
+
+WIDTHS = (320, 375, 768, 1024, 1440)
+HEIGHT = 900
+HTML_BYTES, NODES = 40_000, 1_500
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+_TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+_CLIPPED = """[...document.querySelectorAll("button, .btn, .st, .tag")]
+    .filter(each => each.checkVisibility() && !each.classList.contains("vh") && each.scrollWidth > each.clientWidth + 1)
+    .map(each => each.textContent.trim())"""
+_SMALL = """[...document.querySelectorAll("button, .btn, .nav a, input:not([type=hidden]), select, summary")]
+    .filter(each => each.checkVisibility({opacityProperty: true}) && !each.classList.contains("vh"))
+    .filter(each => { const box = each.getBoundingClientRect(); return box.width < 20 || box.height < 20; })
+    .map(each => each.outerHTML.slice(0, 120))"""
+
+
+@dataclass
+class Ears:
+    """What a window complains of while it is open: errors of scripts, warnings, requests that leave the service."""
+
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self, context: BrowserContext, host: str) -> None:
+        context.on("console", self._said)
+        context.on("weberror", lambda error: self.complaints.append(f"script: {error.error}"))
+        context.on("request", lambda request: self._asked(request, host))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text}")
+
+    def _asked(self, request: Request, host: str) -> None:
+        if urlsplit(request.url).netloc not in (host, ""):
+            self.complaints.append(f"foreign host: {request.url}")
+
+    def taken(self) -> list[str]:
+        """What was heard since the last time."""
+        heard, self.complaints = self.complaints, []
+        return heard
+
+
+def faults(page: Page, answer: Response) -> list[str]:
+    """What is wrong with the page that is open, at the width that it has."""
+    found = _weight(page, answer)
+    policy = answer.headers.get("content-security-policy", "")
+    if "default-src 'none'" not in policy or "unsafe" in policy:
+        found.append(f"policy: {policy}")
+    found += [f"clipped: {text}" for text in page.evaluate(_CLIPPED)]
+    found += [f"small: {text}" for text in page.evaluate(_SMALL)]
+    return found + axe(page)
+
+
+def too_wide(page: Page) -> list[str]:
+    """The widths at which the whole page scrolls sideways. The window keeps the last one."""
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        if page.evaluate(_TOO_WIDE):
+            found.append(f"scrolls sideways at {width}")
+    return found
+
+
+def axe(page: Page) -> list[str]:
+    """What axe finds. Its script is evaluated: the pages' policy forbids to add it to them."""
+    page.evaluate(_axe())
+    result: dict[str, Any] = page.evaluate(
+        "rules => axe.run(document, {runOnly: {type: 'tag', values: rules}, resultTypes: ['violations']})", list(RULES)
+    )
+    return [
+        f"axe {each['id']}: {', '.join(' '.join(node['target']) for node in each['nodes'][:3])}"
+        for each in result["violations"]
+    ]
+
+
+def _weight(page: Page, answer: Response) -> list[str]:
+    found = []
+    size, nodes = len(answer.body()), page.evaluate("document.querySelectorAll('*').length")
+    if size > HTML_BYTES:
+        found.append(f"{size} bytes of HTML")
+    if nodes > NODES:
+        found.append(f"{nodes} nodes")
+    return found
+
+
+@cache
+def _axe() -> str:
+    return importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")

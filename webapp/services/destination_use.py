@@ -1,0 +1,166 @@
+"""What destinations are used for and how much room they have: from what is on record, without asking a far place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+
+from webapp.installation import Installation
+from webapp.models import Backup, BackupCopy, Destination
+from webapp.models.backup import DAMAGED, LOST, PRESENT
+from webapp.schema import kinds, placeholders
+from webapp.services import configurations, destinations, fullness, objectives, trends
+from webapp.services.fullness import Room
+from webapp.services.restore_points import total_of
+
+PACE = timedelta(days=30)
+READY, UNTESTED, UNUSABLE, FILLING, HURT = "ready", "never tested", "not usable", "nearly full", "damaged"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one configuration keeps at a destination: restore points, and the bytes that they added there."""
+
+    config_id: str
+    points: int
+    stored: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """`named_by` are the configurations that keep backups there; `trashed` and `hurt` count copies in its trash and
+    damaged or lost ones. `room` is None where a place cannot tell, `days_left` where it does not grow either."""
+
+    destination: Destination
+    named_by: tuple[str, ...]
+    parts: tuple[Part, ...]
+    trashed: int
+    hurt: int
+    room: Room | None
+    days_left: float | None
+
+    @property
+    def points(self) -> int:
+        """How many restore points are there, those in the trash not counted."""
+        return sum(part.points for part in self.parts)
+
+    @property
+    def stored(self) -> int:
+        """The bytes that they added."""
+        return sum(part.stored for part in self.parts)
+
+    @property
+    def status(self) -> str:
+        """The worst that is known of it, in a word."""
+        probe = self.destination.probe
+        if probe is not None and not probe["ok"]:
+            return UNUSABLE
+        if self.hurt:
+            return HURT
+        if self.room is not None and fullness.is_low(self.room, self.days_left):
+            return FILLING
+        return UNTESTED if probe is None else READY
+
+
+def uses(installation: Installation) -> list[Use]:
+    """Every destination, by name."""
+    found = destinations.listing(installation)
+    named, parts, counts = configurations_at(installation, found), _parts(installation), _counts(installation)
+    grown = trends.grown(installation, installation.clock() - PACE)
+    return [_use(installation, each, named, parts, counts, grown.get(each.id, 0)) for each in found]
+
+
+def configurations_at(installation: Installation, found: Sequence[Destination]) -> dict[int, tuple[str, ...]]:
+    """The configurations that name each destination, by its row: as a stored one, or by its place."""
+    by_name = {each.name: each.id for each in found}
+    by_place = {each.place: each.id for each in found}
+    named: dict[int, list[str]] = defaultdict(list)
+    for configuration in configurations.listing(installation):
+        for item in configuration.document.get("destinations", []):
+            number = by_name.get(item["ref"]) if "ref" in item else by_place.get(_place(installation, item))
+            if number is not None and configuration.id not in named[number]:
+                named[number].append(configuration.id)
+    return {number: tuple(names) for number, names in named.items()}
+
+
+def named_as(installation: Installation, name: str) -> list[str]:
+    """The configurations that hold this name."""
+    return [
+        configuration.id
+        for configuration in configurations.listing(installation)
+        if any(item.get("ref") == name for item in configuration.document.get("destinations", []))
+    ]
+
+
+def is_inline(installation: Installation, destination: Destination) -> bool:
+    """Whether a configuration holds its settings itself: what is changed elsewhere, its next run would change back."""
+    return any(
+        "ref" not in item and _place(installation, item) == destination.place
+        for configuration in configurations.listing(installation)
+        for item in configuration.document.get("destinations", [])
+    )
+
+
+def _place(installation: Installation, item: Mapping[str, Any]) -> str:
+    """The fingerprint of the place that a configuration describes; "" while a variable that it needs is not set."""
+    kind = item["type"]
+    settings = {**kinds.settings_defaults(kind), **item["config"]}
+    with suppress(KeyError):
+        for key, value in settings.items():
+            if isinstance(value, str) and key not in kinds.secret_settings(kind):
+                settings[key] = placeholders.substitute(value, installation.settings.environment)
+        return destinations.place_of(installation, kind, settings)
+    return ""
+
+
+def _use(
+    installation: Installation,
+    destination: Destination,
+    named: Mapping[int, tuple[str, ...]],
+    parts: Mapping[int, list[Part]],
+    counts: Mapping[int, tuple[int, int]],
+    grown: int,
+) -> Use:
+    room = fullness.room(installation, destination)
+    days = objectives.days_until_full(None if room is None else room.free, grown / PACE.days)
+    trashed, hurt = counts.get(destination.id, (0, 0))
+    mine = tuple(sorted(parts.get(destination.id, []), key=lambda part: (-part.stored, part.config_id)))
+    return Use(destination, named.get(destination.id, ()), mine, trashed, hurt, room, days)
+
+
+def _parts(installation: Installation) -> dict[int, list[Part]]:
+    stored = func.coalesce(func.sum(total_of("bytesStored")), 0)
+    query = (
+        select(BackupCopy.destination_id, Backup.config_id, func.count(Backup.id), stored)
+        .join(Backup, Backup.id == BackupCopy.backup_id)
+        .where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
+        .group_by(BackupCopy.destination_id, Backup.config_id)
+    )
+    found: dict[int, list[Part]] = defaultdict(list)
+    with installation.database.reading() as session:
+        for number, config_id, points, total in session.execute(query):
+            found[number].append(Part(config_id, points, int(total)))
+    return found
+
+
+def _counts(installation: Installation) -> dict[int, tuple[int, int]]:
+    """Copies in the trash, and damaged or lost ones, by destination."""
+    query = (
+        select(BackupCopy.destination_id, BackupCopy.state, func.count(BackupCopy.id))
+        .join(Backup, Backup.id == BackupCopy.backup_id)
+        .where(Backup.deleted_at.is_(None))
+        .where(BackupCopy.state.in_((DAMAGED, LOST)) | BackupCopy.trashed_at.is_not(None))
+        .group_by(BackupCopy.destination_id, BackupCopy.state)
+    )
+    found: dict[int, tuple[int, int]] = {}
+    with installation.database.reading() as session:
+        for number, state, count in session.execute(query):
+            trashed, hurt = found.get(number, (0, 0))
+            found[number] = (trashed + count, hurt) if state == PRESENT else (trashed, hurt + count)
+    return found

@@ -1,0 +1,276 @@
+"""The sums of each UTC day, of every configuration and of all together: kept in the transaction that ends a run or puts
+down a restore point, so that the figures of years are read from some hundred rows.
+
+A configuration's day is always added up anew from its runs and restore points, never counted on: whatever changed, and
+however often that is told, the sums are right. A run belongs to the day on which it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from webapp.installation import Installation
+from webapp.models import Backup, BackupCopy, DayFigures, Run
+from webapp.models.backup import MISSED
+from webapp.models.figures import EVERY
+from webapp.models.run import ENDED, FAILED, INTERRUPTED, SUCCEEDED, UNDO, WARNING
+from webapp.services.sql_times import epoch, utc_day
+from webapp.services.sql_totals import total_of
+
+CREATE, RESTORE = "create", "restore"
+GOOD = (SUCCEEDED, WARNING)
+BACKUPS = "backups"
+TOTALS = ("bytes", "bytesRead", "bytesNew", "bytesStored")
+# The names of sums: a word, or what is counted behind one of these: backup runs by how they ended, those that failed by
+# cause, stored bytes by type of backup and by destination (its row's id).
+STATE, CAUSE, TYPE, PLACE = "state:", "cause:", "type:", "place:"
+DAY = timedelta(days=1)
+_CHUNK = 31 * DAY
+_LOCK = 0x46696775  # any number that is ours: on PostgreSQL days are added up one after another
+
+
+@dataclass
+class Facts:
+    """Of one configuration on one day: its sums, how many good backups took how long (two digits of seconds), when they
+    ended, and its slowest restore, in seconds."""
+
+    sums: Counter[str] = field(default_factory=Counter)
+    took: Counter[str] = field(default_factory=Counter)
+    ends: list[float] = field(default_factory=list)
+    slowest: float | None = None
+
+
+def start_of(day: str) -> datetime:
+    """The moment at which a day begins."""
+    return datetime.combine(date.fromisoformat(day), time(), UTC)
+
+
+def day_of(moment: datetime) -> str:
+    """The day of a moment, as `2026-11-23`."""
+    return moment.astimezone(UTC).date().isoformat()
+
+
+def recount(session: Session, config_id: str | None, *moments: datetime) -> None:
+    """Adds up the days of these moments anew, for one configuration, in the transaction that changed something there.
+    Runs of no configuration count nowhere."""
+    if config_id is None:
+        return
+    _one_at_a_time(session)
+    for day in {day_of(moment) for moment in moments}:
+        start = start_of(day)
+        facts = counted(session, start, start + DAY, config_id=config_id).get((config_id, day), Facts())
+        _write(session, config_id, day, facts, _end_before(session, config_id, start))
+
+
+def counted(
+    session: Session, start: datetime, end: datetime, *, config_id: str | None = None
+) -> dict[tuple[str, str], Facts]:
+    """What is added up from runs and restore points themselves, by configuration and day. Two queries."""
+    found: dict[tuple[str, str], Facts] = defaultdict(Facts)
+    for name, day, kind, state, cause, began, ended in session.execute(_runs(start, end, config_id)):
+        _count_run(found[name, day], kind, state, cause, None if None in (began, ended) else (began, ended))
+    seen = set()
+    for number, name, day, backup_type, place, *totals in session.execute(_points(start, end, config_id)):
+        sums, stored = found[name, day].sums, int(totals[-1])
+        if place is not None:
+            sums[f"{PLACE}{place}"] += stored
+        if number in seen:  # once for each of its copies
+            continue
+        seen.add(number)
+        sums[BACKUPS] += 1
+        sums[f"{TYPE}{backup_type}"] += stored
+        for total, amount in zip(TOTALS, totals, strict=True):
+            sums[total] += int(amount)
+    for facts in found.values():
+        facts.ends.sort()
+    return dict(found)
+
+
+def rebuild(session: Session) -> None:
+    """Everything anew, in parts of a month: for an upgrade."""
+    session.execute(delete(DayFigures))
+    first = [session.scalar(select(func.min(column))) for column in (Run.created_at, Backup.finished_at)]
+    last = [session.scalar(select(func.max(column))) for column in (Run.created_at, Backup.finished_at)]
+    start = min((each for each in first if each is not None), default=None)
+    end = max((each for each in last if each is not None), default=None)
+    ends: dict[str, float] = {}
+    while start is not None and end is not None and start <= end:
+        start = start_of(day_of(start))
+        _insert(session, counted(session, start, start + _CHUNK), ends)
+        start += _CHUNK
+
+
+def check_ended(installation: Installation) -> list[str]:
+    """Adds up one ended day more from its runs: once for each day, and again when something of it changed later. What
+    was found to be wrong, as names of configurations; it is right now."""
+    ended = select(DayFigures.day).where(
+        DayFigures.config_id == EVERY, DayFigures.day < day_of(installation.clock()), DayFigures.checked.is_(False)
+    )
+    with installation.database.reading() as session:
+        day = session.scalars(ended.limit(1)).first()
+    if day is None:
+        return []
+    with installation.database.transaction() as session:
+        _one_at_a_time(session)
+        start = start_of(day)
+        right = counted(session, start, start + DAY)
+        there = {row.config_id: row for row in session.scalars(select(DayFigures).where(DayFigures.day == day))}
+        wrong = [
+            name
+            for name in sorted({name for name, _ in right} | there.keys() - {EVERY})
+            if name not in there or not _is_right(there[name], right.get((name, day), Facts()))
+        ]
+        for name in wrong:
+            before = _end_before(session, name, start)
+            _write(session, name, day, right.get((name, day), Facts()), before)
+        whole = session.get_one(DayFigures, (EVERY, day))
+        whole.sums = dict(sum((facts.sums for facts in right.values()), Counter()))
+        whole.took = dict(sum((facts.took for facts in right.values()), Counter()))
+        whole.stored, whole.checked = whole.sums.get(TOTALS[-1], 0), True
+    return wrong
+
+
+def part(sums: Mapping[str, int], name: str) -> dict[str, int]:
+    """The sums behind one of the names that end with a colon."""
+    return {key.removeprefix(name): count for key, count in sums.items() if key.startswith(name)}
+
+
+def _count_run(facts: Facts, kind: str, state: str, cause: str | None, times: tuple[float, float] | None) -> None:
+    took = None if times is None else max(0.0, round(times[1] - times[0], 3))
+    if kind == RESTORE:
+        if took is not None and state in GOOD:
+            facts.slowest = max(facts.slowest or 0.0, took)
+        return
+    facts.sums[STATE + state] += 1
+    if state in (FAILED, INTERRUPTED):
+        facts.sums[CAUSE + (cause or "unknown")] += 1
+    if times is not None and took is not None and state in GOOD:
+        facts.ends.append(times[1])
+        # Two digits are what a person reads; whole ones would make a day's row as long as its runs are many.
+        facts.took[f"{took:.2g}"] += 1
+
+
+def _runs(start: datetime, end: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
+    query = select(
+        Run.config_id,
+        utc_day(Run.created_at),
+        Run.kind,
+        Run.state,
+        Run.cause,
+        epoch(Run.started_at),
+        epoch(Run.finished_at),
+    ).where(
+        Run.kind.in_((CREATE, RESTORE)),
+        Run.state.in_(ENDED),
+        Run.type.is_distinct_from(UNDO),  # takes seconds: that is not how long a restore takes
+        *_within(Run.created_at, start, end),
+    )
+    return query.where(Run.config_id.is_not(None) if config_id is None else Run.config_id == config_id)
+
+
+def _points(start: datetime, end: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
+    totals = [func.coalesce(total_of(name), 0) for name in TOTALS]
+    there = (BackupCopy.backup_id == Backup.id) & (BackupCopy.state != MISSED)
+    query = (
+        select(
+            Backup.id, Backup.config_id, utc_day(Backup.finished_at), Backup.type, BackupCopy.destination_id, *totals
+        )
+        .outerjoin(BackupCopy, there)
+        .where(*_within(Backup.finished_at, start, end))
+    )
+    return query if config_id is None else query.where(Backup.config_id == config_id)
+
+
+def _within(column: Any, start: datetime, end: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return column >= start, column < end
+
+
+def _end_before(session: Session, config_id: str, start: datetime) -> float | None:
+    """When the last good backup that was asked for before `start` ended."""
+    query = select(epoch(Run.finished_at)).where(
+        Run.config_id == config_id,
+        Run.kind == CREATE,
+        Run.state.in_(GOOD),
+        Run.started_at.is_not(None),
+        Run.created_at < start,
+    )
+    return session.scalars(query.order_by(Run.created_at.desc()).limit(1)).first()
+
+
+def _write(session: Session, config_id: str, day: str, facts: Facts, before: float | None) -> None:
+    """The configuration's row, and the difference that it makes in the row of all."""
+    own = session.get(DayFigures, (config_id, day), populate_existing=True)
+    whole = session.get(DayFigures, (EVERY, day), populate_existing=True)
+    if own is None and facts == Facts():
+        return
+    if own is None:
+        own = DayFigures(config_id=config_id, day=day, sums={}, took={})
+        session.add(own)
+    if whole is None:
+        whole = DayFigures(config_id=EVERY, day=day, sums={}, took={})
+        session.add(whole)
+    whole.sums = _exchanged(whole.sums, own.sums, facts.sums)
+    whole.took = _exchanged(whole.took, own.took, facts.took)
+    whole.stored, whole.checked = whole.sums.get(TOTALS[-1], 0), False
+    for name, value in _columns(facts, before).items():
+        setattr(own, name, value)
+    session.flush()
+
+
+def _exchanged(whole: Mapping[str, int], before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """A whole of which one part was `before` and is `now`."""
+    together = Counter(whole)
+    together.update(now)
+    together.subtract(before)
+    return {name: count for name, count in together.items() if count}
+
+
+def _is_right(row: DayFigures, facts: Facts) -> bool:
+    return (row.sums, row.took) == (dict(facts.sums), dict(facts.took))
+
+
+def _insert(session: Session, found: Mapping[tuple[str, str], Facts], ends: dict[str, float]) -> None:
+    """Rows of days that have none. `ends` are the newest good ends so far, and go on."""
+    rows = []
+    whole: dict[str, Facts] = defaultdict(Facts)
+    for name, day in sorted(found, key=lambda key: key[1]):
+        facts = found[name, day]
+        rows.append({"config_id": name, "day": day, "checked": False, **_columns(facts, ends.get(name))})
+        whole[day].sums.update(facts.sums)
+        whole[day].took.update(facts.took)
+        if facts.ends:
+            ends[name] = facts.ends[-1]
+    rows += [{"config_id": EVERY, "day": day, "checked": True, **_columns(facts, None)} for day, facts in whole.items()]
+    if rows:
+        session.execute(insert(DayFigures), rows)
+
+
+def _columns(facts: Facts, before: float | None) -> dict[str, Any]:
+    ends = facts.ends if before is None else [before, *facts.ends]
+    return {
+        "sums": dict(facts.sums),
+        "took": dict(facts.took),
+        "stored": facts.sums[TOTALS[-1]],
+        "longest_gap": _longest(ends),
+        "last_end": facts.ends[-1] if facts.ends else None,
+        "slowest_restore": facts.slowest,
+    }
+
+
+def _longest(ends: Iterable[float]) -> float | None:
+    return max((max(0.0, round(later - earlier, 3)) for earlier, later in pairwise(ends)), default=None)
+
+
+def _one_at_a_time(session: Session) -> None:
+    """SQLite has one writer anyway. Taken last but for the audit log's, by everybody, so nobody waits in a circle."""
+    session.flush()
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
