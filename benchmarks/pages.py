@@ -51,7 +51,8 @@ def measure(installation: Installation, rounds: int) -> list[tuple[str, int, flo
     client, asked = _signed_in(installation), list[str]()
 
     def note(*arguments: Any) -> None:
-        asked.append(str(arguments[2]))
+        if str(arguments[2]).lstrip().startswith(("SELECT", "WITH")):
+            asked.append(str(arguments[2]))
 
     event.listen(installation.database.engine, "before_cursor_execute", note)
     with installation.database.reading() as session:

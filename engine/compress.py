@@ -49,7 +49,7 @@ class Compressor:
         # commands make differences.
         from backports import zstd
 
-        options = {
+        options: dict[int, int] = {
             zstd.CompressionParameter.compression_level: _DIFFERENCE_LEVEL,
             zstd.CompressionParameter.window_log: _WINDOW_LOG,
             zstd.CompressionParameter.hash_log: _HASH_LOG,
@@ -86,7 +86,7 @@ class Decompressor:
         try:
             if [zstandard.frame_content_size(frame) for frame in frames] != lengths:
                 raise BadFrame
-            return self._zstd.decompress_content_dict_chain(frames)
+            return self._zstd.decompress_content_dict_chain([*frames])
         except (zstandard.ZstdError, ValueError) as error:
             raise BadFrame from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pathlib import Path
 def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     """Writes a file of mode 0600; whether this call made it. Without `replace` a file that is there stays as it is.
 
-    Raises OSError.
+    Raises OSError, also when it cannot be read back as it was written.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
@@ -27,6 +28,8 @@ def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+    if path.read_bytes() != data:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
     return True
 
 

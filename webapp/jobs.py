@@ -37,9 +37,14 @@ def use(settings: Settings) -> None:
 
 
 def preload() -> None:
-    """Imports what the work imports: once in the worker, not again in each child that it forks for a run."""
+    """Imports what the work imports, and maps all rows: once in the worker, not again in each child of it."""
+    from sqlalchemy.orm import configure_mappers
+
+    from webapp.models import Base  # noqa: F401 (brings every table)
+
     for name in _WORK:
         import_module(name)
+    configure_mappers()
 
 
 def stop_in_order() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,9 +134,10 @@ class OpenPack:
         return PackInfo(self._hash.digest(), self.size, self.header.raw, directory)
 
     def abandon(self) -> None:
-        """Close and remove the file."""
+        """Close and remove the file. What cannot be removed goes with the scratch folder."""
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink()
 
     def _write(self, data: bytes | memoryview) -> None:
         self.size += len(data)

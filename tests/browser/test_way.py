@@ -75,7 +75,7 @@ def test_from_a_form_to_a_restore(open_as: Open, showroom: Showroom, tmp_path: P
     page.goto(f"/restores/new?point={point}")
     page.get_by_role("button", name="Next: where to").click()
     page.get_by_label("New places that I name").check()
-    page.get_by_label("New folder").fill(str(target))
+    page.get_by_role("textbox", name="New folder").fill(str(target))
     page.get_by_role("button", name="Show what will be done").click()
     assert "Nothing has been done yet." in main(page)
     assert not target.exists()

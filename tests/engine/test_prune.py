@@ -19,7 +19,7 @@ from engine.repository import layout, mark
 from engine.repository.forget import empty_trash, forget
 from engine.repository.prune import Freed, Rules, Seen, Waiting, begin, finish
 from engine.repository.session import Session
-from engine.repository.usage import estimate
+from engine.repository.usage import estimate, survey
 from engine.storage.base import Item
 from engine.storage.local import LocalStorage
 from tests.support.pruning import Pruning, stored_bytes
@@ -330,17 +330,19 @@ def test_a_mark_that_grew_old_is_given_up_by_its_owner(site: Pruning) -> None:
 
 
 def test_what_a_backup_refers_to_meanwhile_stays(site: Pruning) -> None:
-    """It began before the mark was written, so it knew nothing of it."""
+    """It began before the mark was written, so it knew nothing of it; and no look from before it judges anything."""
     removed = site.state_of(1)
     site.remove(1)
     own = site.begin()
     assert own is not None
+    early = Seen(survey(site.repository, progress=Silent()))
     mark.remove(site.repository, own.id)
     site.put_back(removed)
     site.backup()
     mark.write(site.repository, own, now=own.started_at)
     site.bench.clock.now += DAY
-    assert isinstance(site.finish(own.id), Freed)
+    tools: dict[str, Any] = {"rules": site.rules, "clock": site.bench.clock, "progress": Silent()}
+    assert isinstance(finish(site.repository, own.id, **tools, seen=early), Freed)
     site.assert_sound()
     assert mark.read_all(site.repository) == []
 

@@ -70,7 +70,9 @@ class Bucket:
 
 @pytest.mark.parametrize("step", [SAMPLE, pytest.param(1, marks=pytest.mark.full)], ids=["some", "all"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_killed_at_any_request(moto: Store, tmp_path: Path, seed: int, change: str, step: int) -> None:
+def test_killed_at_any_request(
+    moto: Store, tmp_path: Path, seed: int, change: str, step: int, record_property: Callable[[str, int], None]
+) -> None:
     bucket, number = Bucket(tmp_path, moto), 1 + seed % step
     while True:
         home = bucket.home()
@@ -92,3 +94,4 @@ def test_killed_at_any_request(moto: Store, tmp_path: Path, seed: int, change: s
         assert status == KILLED, number
         number += step
     assert number > 2 * step  # the requests were met, and killed at, one by one
+    record_property("trials", number // step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from engine import compress, crypto
 from engine.compare import compare_folder
-from engine.errors import Corrupt, NotFound, Unavailable
+from engine.errors import Corrupt, NotFound, StorageError, Unavailable
 from engine.model import tree
 from engine.model.tree import Node
 from engine.progress import Silent
@@ -22,6 +23,7 @@ from engine.repository.pack import DATA, OpenPack
 from engine.repository.reader import open_reader
 from engine.repository.session import Session
 from engine.repository.table import IndexTable
+from engine.storage.local import LocalStorage
 from engine.targets.directory import DirectoryTarget, Folder, OpenFile
 from tests.engine.test_destinations import Fleet, assert_restores_all
 from tests.support.faults import FaultyStorage
@@ -91,6 +93,46 @@ def test_a_rotten_pack_has_not_arrived(fleet: Fleet, tmp_path: Path) -> None:
     assert report.errors  # they are still there, and nobody needs them
     assert not any(damage.backups for damage in report.errors)
     assert report.sound == two.manifest_ids()
+
+
+def test_a_descriptor_whose_sync_failed_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped what it could not write, and say yes to a second sync: everything begins anew."""
+    storage = LocalStorage(tmp_path / "place")
+    storage.initialise()
+    names = [layout.manifest(bytes([number]) * layout.ID_BYTES) for number in range(2)]
+    storage.put(names[0], b"first")
+    asked: list[str] = []
+
+    def fail(descriptor: int) -> None:
+        asked.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError):
+            storage.put(names[1], b"second")
+    assert len(asked) == 1
+    assert not Path(asked[0]).exists()
+    assert [item.name for item in storage.list(layout.MANIFESTS)] == names[:1]
+    storage.put(names[1], b"second")
+    assert storage.get(names[1]) == b"second"
+
+
+def test_a_spooled_pack_that_cannot_be_removed_stops_nothing(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a sweep: the pack had arrived, and its clean-up ended with the bare error of a disk."""
+
+    def fail(path: str | Path, **options: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    made = OpenPack(bench.keyring, box.DATA_PACK, crypto.AES_256_GCM, tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", fail)
+        made.abandon()
+    assert made.path.exists()
+    made.abandon()
+    assert not made.path.exists()
 
 
 def test_two_destinations_on_one_disk_do_not_share_their_blocks(fleet: Fleet, tmp_path: Path) -> None:

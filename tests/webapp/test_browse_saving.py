@@ -11,6 +11,8 @@ from cli import saving
 from cli.commands.points import pasteable
 from engine.errors import Cancelled
 from engine.progress import Silent
+from tests.support.command import CommandLine
+from tests.webapp.points import Shop
 from webapp.errors import ConfirmationNeeded, Invalid, Unavailable
 from webapp.services.browsing import Content
 
@@ -50,6 +52,25 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(error, match=r"new|xxx|link"):
             saving.to_file(content([b"y"]), target, Silent(), force=True)
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_who_gets_what_is_in_the_audit_log(cli: CommandLine) -> None:
+    shop = Shop.at(cli)
+    (shop.source / "sub").mkdir()
+    (shop.source / "sub" / "letters").write_text("hello")
+    shop.configure()
+    made = shop.create()
+    path = f"{shop.source}/sub"
+    cli("get", "shop@latest", f"{path}/letters", "-o", "letters", code=0)
+    cli("get", "shop@latest", path, "--as", "tar", "-o", "sub.tar", code=0)
+    found = [each for each in cli("audit", "list", "--json", code=0).json["entries"] if each["action"].startswith("download.")]
+    found.reverse()
+    assert [(each["action"], each["outcome"], each["object"]) for each in found] == [
+        ("download.begun", "done", made),
+        ("download.ended", "done", made),
+    ] * 2
+    assert [each["after"]["form"] for each in found] == ["file", "file", "tar", "tar"]
+    assert {each["identity"].partition(":")[0] for each in found} == {"local"}
 
 
 def content(pieces: list[bytes]) -> Content:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.webapp.forms import page, send, stored, words
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
-from tests.webapp.test_pages_backups import page, send, stored, words
 from webapp.models.run import QUEUED
 from webapp.services import configurations, pins, runs
 

@@ -19,9 +19,9 @@ import pytest
 from engine.ids import parse
 from engine.progress import Silent
 from tests.webapp.reading import SMALL, queries, quoted, words
-from tests.webapp.shelf import WHO, Shelf, local
+from tests.webapp.shelf import WHO, Shelf, local, random_bytes
 from tests.webapp.site import Browser, Site, person
-from webapp.services import backups, records
+from webapp.services import backups, records, verifications
 
 
 @pytest.fixture
@@ -60,6 +60,24 @@ def test_a_damaged_point_says_what_of_it_restores(shelf: Shelf, admin: Browser) 
     records.set_states(shelf.installation, shelf.place("second"), {parse("bk", one): "damaged"})
     assert "No destination has a good copy." in words(admin, f"/restore-points/{one}")
     assert "What of it still restores" in words(admin, "/restore-points?state=damaged")
+
+
+def test_what_a_check_found_damaged_is_named_file_by_file(shelf: Shelf, admin: Browser) -> None:
+    for number, name in enumerate(("sound.bin", "hurt.bin")):
+        (shelf.source / name).write_bytes(random_bytes(number, 3 << 20))
+    shelf.configure()
+    point = shelf.backup()
+    packs = sorted(
+        (shelf.installation.settings.home / "backups" / "packs").rglob("*"), key=lambda each: each.stat().st_size
+    )
+    with packs[-1].open("r+b") as pack:
+        pack.seek(packs[-1].stat().st_size // 2)
+        pack.write(b"damage")
+    order = verifications.Order(WHO, backup=point)
+    assert verifications.verify(shelf.installation, order, progress=Silent(), tell=shelf.told.append).error is not None
+    said = words(admin, f"/restore-points/{point}")
+    assert "Everything restores but 1 file , which a restore names:" in said
+    assert ("hurt.bin" in said) != ("sound.bin" in said)
 
 
 def test_filters_are_in_the_address(shelf: Shelf, site: Site) -> None:

@@ -14,8 +14,8 @@ EVERY = ""
 
 
 class DayFigures(Base):
-    """`day` is `2026-11-23`; `sums` counts and adds under the names of services/figures.py, `took` counts good backups by
-    their seconds (two digits); `stored` are bytes. Of one configuration alone, in seconds: `longest_gap` between two
+    """`day` is `2026-11-23`; `sums` counts and adds under the names of services/figures.py, `took` counts good backups
+    by their seconds (two digits); `stored` are bytes. Of one configuration alone, in seconds: `longest_gap` between two
     good backups (of which the later one is of this day), `last_end` of a good backup since 1970, `slowest_restore`.
     `checked` is the mark of a whole day that was added up once more after it had ended."""
 

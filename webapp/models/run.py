@@ -41,6 +41,7 @@ class Run(Base):
         # The figures of a day are added up at each of its runs' ends.
         Index("ix_runs_config_id_created_at", "config_id", "created_at"),
         Index("ix_runs_state_id", "state", "id"),
+        Index("ix_runs_kind_id", "kind", "id"),
         Index("ix_runs_created_at", "created_at"),
         # A slot of a schedule and a retry are started once, whoever looks at the same time.
         Index("one_run_per_slot", "config_id", "scheduled_for", unique=True),

@@ -181,7 +181,7 @@ def check(installation: Installation, actor: Actor) -> Verdict:
     """`verify`, and what came of it as an entry of its own: the pages tell when the log was last found whole."""
     verdict = verify(installation)
     first = verdict.flaws[0] if verdict.flaws else None
-    after = {"entries": verdict.entries, "notes": verdict.witnessed, "flaws": len(verdict.flaws)}
+    after: dict[str, Any] = {"entries": verdict.entries, "notes": verdict.witnessed, "flaws": len(verdict.flaws)}
     if first is not None:
         after |= {"first": first.sequence, "reason": first.reason}
     add(installation, actor, CHECKED, "log", outcome=FAILED if first else DONE, after=after)

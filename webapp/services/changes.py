@@ -10,6 +10,7 @@ from webapp.schema.redact import without_secrets
 
 NONE = "–"
 ANOTHER = "(hidden), another one"
+_GONE = object()
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
             continue
         old, new = _text(was_shown.get(pointer)), _text(now_shown.get(pointer))
         found.append(Change(pointer, old, ANOTHER if old == new else new))
+    return found
+
+
+def joined(began: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Both changes of what two people read as `began`; where both changed the same value, it is as in `mine`."""
+    found = {}
+    for key in dict.fromkeys([*theirs, *mine]):
+        old, own, other = (each.get(key, _GONE) for each in (began, mine, theirs))
+        if isinstance(own, Mapping) and isinstance(other, Mapping):
+            value: Any = joined(old if isinstance(old, Mapping) else {}, own, other)
+        else:
+            value = other if own == old else own
+        if value is not _GONE:
+            found[key] = value
     return found
 
 

@@ -71,7 +71,7 @@ class Use:
 def uses(installation: Installation) -> list[Use]:
     """Every destination, by name."""
     found = destinations.listing(installation)
-    named, parts, counts = configurations_at(installation, found), _parts(installation), _counts(installation)
+    named, (parts, counts) = configurations_at(installation, found), _copies(installation)
     grown = trends.grown(installation, installation.clock() - PACE)
     return [_use(installation, each, named, parts, counts, grown.get(each.id, 0)) for each in found]
 
@@ -81,9 +81,15 @@ def configurations_at(installation: Installation, found: Sequence[Destination]) 
     by_name = {each.name: each.id for each in found}
     by_place = {each.place: each.id for each in found}
     named: dict[int, list[str]] = defaultdict(list)
+    places: dict[str, str] = {}  # most configurations go to the same few places
     for configuration in configurations.listing(installation):
         for item in configuration.document.get("destinations", []):
-            number = by_name.get(item["ref"]) if "ref" in item else by_place.get(_place(installation, item))
+            if "ref" in item:
+                number = by_name.get(item["ref"])
+            else:
+                typed = repr((item["type"], item["config"]))
+                places[typed] = places.get(typed) or _place(installation, item)
+                number = by_place.get(places[typed])
             if number is not None and configuration.id not in named[number]:
                 named[number].append(configuration.id)
     return {number: tuple(names) for number, names in named.items()}
@@ -134,33 +140,33 @@ def _use(
     return Use(destination, named.get(destination.id, ()), mine, trashed, hurt, room, days)
 
 
-def _parts(installation: Installation) -> dict[int, list[Part]]:
-    stored = func.coalesce(func.sum(total_of("bytesStored")), 0)
+def _copies(installation: Installation) -> tuple[dict[int, list[Part]], dict[int, tuple[int, int]]]:
+    """What is at each destination by configuration; and how many copies are in its trash, or damaged or lost. In one
+    query: of 20,000 restore points each look costs 25 ms."""
+    in_trash = BackupCopy.trashed_at.is_not(None)
     query = (
-        select(BackupCopy.destination_id, Backup.config_id, func.count(Backup.id), stored)
+        select(
+            BackupCopy.destination_id,
+            Backup.config_id,
+            BackupCopy.state,
+            in_trash,
+            func.count(BackupCopy.id),
+            func.coalesce(func.sum(total_of("bytesStored")), 0),
+        )
         .join(Backup, Backup.id == BackupCopy.backup_id)
-        .where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
-        .group_by(BackupCopy.destination_id, Backup.config_id)
+        .where(BackupCopy.state.in_((PRESENT, DAMAGED, LOST)), Backup.deleted_at.is_(None))
+        .group_by(BackupCopy.destination_id, Backup.config_id, BackupCopy.state, in_trash)
     )
-    found: dict[int, list[Part]] = defaultdict(list)
+    parts: dict[int, list[Part]] = defaultdict(list)
+    counts: dict[int, tuple[int, int]] = {}
     with installation.database.reading() as session:
-        for number, config_id, points, total in session.execute(query):
-            found[number].append(Part(config_id, points, int(total)))
-    return found
-
-
-def _counts(installation: Installation) -> dict[int, tuple[int, int]]:
-    """Copies in the trash, and damaged or lost ones, by destination."""
-    query = (
-        select(BackupCopy.destination_id, BackupCopy.state, func.count(BackupCopy.id))
-        .join(Backup, Backup.id == BackupCopy.backup_id)
-        .where(Backup.deleted_at.is_(None))
-        .where(BackupCopy.state.in_((DAMAGED, LOST)) | BackupCopy.trashed_at.is_not(None))
-        .group_by(BackupCopy.destination_id, BackupCopy.state)
-    )
-    found: dict[int, tuple[int, int]] = {}
-    with installation.database.reading() as session:
-        for number, state, count in session.execute(query):
-            trashed, hurt = found.get(number, (0, 0))
-            found[number] = (trashed + count, hurt) if state == PRESENT else (trashed, hurt + count)
-    return found
+        rows = session.execute(query).all()
+    for number, config_id, state, is_trashed, count, stored in rows:
+        trashed, hurt = counts.get(number, (0, 0))
+        if state != PRESENT:
+            counts[number] = trashed, hurt + count
+        elif is_trashed:
+            counts[number] = trashed + count, hurt
+        else:
+            parts[number].append(Part(config_id, count, int(stored)))
+    return parts, counts

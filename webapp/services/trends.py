@@ -157,7 +157,7 @@ def _rows(names: set[str], first: str, last: str) -> Select[*tuple[Any, ...]]:
     return query.where(DayFigures.config_id.in_(sorted(names)), DayFigures.day.between(first, last))
 
 
-def _active(start: datetime, end: datetime, config_id: str | None) -> Select[tuple[str, str, int]]:
+def _active(start: datetime, end: datetime, config_id: str | None) -> Select[str, str, int]:
     """Backup runs that have not ended are in no sum."""
     day = utc_day(Run.created_at)
     query = select(day, Run.state, func.count(Run.id)).group_by(day, Run.state)

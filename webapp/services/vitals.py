@@ -100,7 +100,7 @@ def _database(installation: Installation) -> Part:
 
 def _clock(installation: Installation, queue: Queue) -> Part:
     """Against Redis, and against the destinations that were tested within a day."""
-    seconds, micros = queue.redis.time()  # type: ignore[misc]
+    seconds, micros = queue.redis.time()
     theirs = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
     skews = [("Redis", (theirs - installation.clock()).total_seconds())]
     since = installation.clock() - timedelta(days=1)

@@ -75,7 +75,10 @@ def edit(config_id: str) -> Any:
         return _page(Editing(config_id, shown, shown, present.version, is_text=is_text))
     editing, faults = _asked(config_id)
     wish = request.form.get("do", "review")
-    if faults or wish not in ("review", "save"):
+    if wish == "join":
+        document = changes.joined(editing.began, editing.document, shown)
+        editing = replace(editing, document=document, began=shown, version=present.version)
+    if faults or wish not in ("review", "save", "join"):
         return _page(_turned(editing, wish), faults), 422 if faults else 200
     try:
         checked = configurations.check(own, editing.document, config_id=config_id)
@@ -194,7 +197,8 @@ def _conflict(editing: Editing, checked: Document) -> tuple[str, int]:
     shown = configurations.shown(present)
     mine = changes.between(configurations.typed(own, present), checked)
     later = replace(editing, version=present.version, began=shown)
-    return _review(later, mine, changes.between(editing.began, shown)), 409
+    # Its hidden field keeps what both began with, so that "join" can tell who changed what.
+    return _review(replace(later, began=editing.began), mine, changes.between(editing.began, shown)), 409
 
 
 def _carried(editing: Editing, draft: str) -> dict[str, Any]:

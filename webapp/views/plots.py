@@ -1,6 +1,6 @@
 """Charts over days as SVG in two widths, with the numbers as a table: geometry in attributes, colours by class.
 
-All marks of one kind are one path: a page of five charts stays below its 40 KB.
+All marks of one kind are one path, which both widths show: a page of six charts stays below its 40 KB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from webapp.services.trends import Day
 from webapp.views.showing import size, span
 
 # Beside each other in two columns, of which the first is the wider one, and on a telephone.
-FIRST, SECOND, NARROW = (600, 200), (480, 200), (340, 190)
+FIRST, SECOND, NARROW = (600, 200), (480, 200), (340, 200)
 _LEFT, _BOTTOM, _TOP = 58, 24, 10
 _LINES = 4
 # More bars than that are too thin to be told apart, and their table too long.
@@ -64,23 +64,27 @@ class Series:
 
 @dataclass(frozen=True)
 class Drawing:
-    """`paths` are (class, path), `grid` (y, label), `ticks` (x, label)."""
+    """`grid` are (y, label), `ticks` (x, label); `scale` and `shift` put the marks of the plot into this width."""
 
     width: int
     height: int
     left: int
-    paths: tuple[tuple[str, str], ...]
+    scale: float
+    shift: float
     grid: tuple[tuple[int, str], ...]
     ticks: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart and its table: one row a bucket, the newest last."""
+    """A chart and its table: one row a bucket, the newest last. `paths` are (class, path); bars are strokes of the
+    width `bar` (0: lines)."""
 
     label: str
     buckets: tuple[date, ...]
     series: tuple[Series, ...]
+    paths: tuple[tuple[str, str], ...]
+    bar: int
     drawings: tuple[Drawing, ...]
     each: str
     unit: Unit
@@ -162,7 +166,7 @@ def table(plot: Plot) -> list[tuple[str, list[str]]]:
     rows = []
     for number, start in enumerate(plot.buckets):
         cells = [each.values[number] for each in plot.series]
-        rows.append((start.isoformat(), ["–" if cell is None else plot.unit.show(cell) for cell in cells]))
+        rows.append((f"{start:{_form(plot.each)}}", ["–" if cell is None else plot.unit.show(cell) for cell in cells]))
     return rows[::-1]
 
 
@@ -178,15 +182,19 @@ def _plot(
     top = unit.top(highest)
     # That something took no time is known; that nothing was stored is nothing to draw.
     is_empty = not any(value is not None and (value or unit is SECONDS) for each in series for value in each.values)
+    frame = _Frame(*wide, top, len(over.starts))
+    paths = tuple((name, "".join(parts)) for name, parts in draw(series, frame).items() if parts)
     drawings = []
     for width, height in (wide, NARROW):
-        frame = _Frame(width, height, top, len(over.starts))
-        paths = tuple((name, "".join(parts)) for name, parts in draw(series, frame).items() if parts)
+        other = _Frame(width, height, top, len(over.starts))
         grid = tuple(
-            (frame.y(top * part / _LINES), _short(unit.show(top * part / _LINES))) for part in range(_LINES + 1)
+            (other.y(top * part / _LINES), _short(unit.show(top * part / _LINES))) for part in range(_LINES + 1)
         )
-        drawings.append(Drawing(width, height, _LEFT, paths, grid, frame.ticks(over.starts)))
-    return Plot(label, over.starts, tuple(series), tuple(drawings), over.each, unit, is_empty)
+        scale = round(other.step / frame.step, 4)
+        shift = round(_LEFT * (1 - scale), 1)
+        drawings.append(Drawing(width, height, _LEFT, scale, shift, grid, other.ticks(over.starts, over.each)))
+    bar = frame.bar if draw is _bars else 0
+    return Plot(label, over.starts, tuple(series), paths, bar, tuple(drawings), over.each, unit, is_empty)
 
 
 @dataclass(frozen=True)
@@ -200,18 +208,26 @@ class _Frame:
     def step(self) -> float:
         return (self.width - _LEFT - 4) / max(1, self.count)
 
+    @property
+    def bar(self) -> int:
+        return round(max(1.0, min(self.step * 0.82, 40)))
+
     def x(self, number: int) -> float:
         return _LEFT + number * self.step
 
     def y(self, value: float) -> int:
         return round(self.height - _BOTTOM - value / self.top * (self.height - _BOTTOM - _TOP))
 
-    def ticks(self, starts: Sequence[date]) -> tuple[tuple[int, str], ...]:
+    def ticks(self, starts: Sequence[date], each: str) -> tuple[tuple[int, str], ...]:
         """Four or five, in the middle of what they name."""
         every = max(1, -(-len(starts) // (5 if self.width > SECOND[0] else 4)))
-        form = "%b %Y" if len(starts) > 1 and (starts[1] - starts[0]).days > 7 else "%-d %b"
+        form = _form(each)
         shown = range(every // 2, len(starts), every)
         return tuple((round(self.x(number) + self.step / 2), f"{starts[number]:{form}}") for number in shown)
+
+
+def _form(each: str) -> str:
+    return "%b %Y" if each == MONTH else "%-d %b"
 
 
 def _short(label: str) -> str:
@@ -223,7 +239,6 @@ def _short(label: str) -> str:
 
 def _bars(series: Sequence[Series], frame: _Frame) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {each.style: [] for each in series}
-    wide = round(max(1.0, min(frame.step * 0.82, 40)))
     for number in range(frame.count):
         base = 0.0
         for each in series:
@@ -232,8 +247,7 @@ def _bars(series: Sequence[Series], frame: _Frame) -> dict[str, list[str]]:
                 continue
             low, high = frame.y(base), frame.y(base + value)
             base += value
-            x = round(frame.x(number) + (frame.step - wide) / 2)
-            found[each.style].append(f"M{x} {high}h{wide}v{max(low - high, 1)}h-{wide}")
+            found[each.style].append(f"M{round(frame.x(number) + frame.step / 2)} {low}V{min(high, low - 1)}")
     return found
 
 

@@ -16,7 +16,7 @@ from webapp.errors import NotFound
 from webapp.extensions import installation
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.security import needs
-from webapp.services import destination_use, stats
+from webapp.services import room_left, stats
 from webapp.services.objectives import Attained
 from webapp.services.stats import Stats
 from webapp.services.trends import Day
@@ -29,7 +29,7 @@ PERIODS = {"7d": 7, "30d": 30, "90d": 90, "365d": 365}
 _DEFAULT = "30d"
 _LONGEST = timedelta(days=3660)
 _ENOUGH = timedelta(days=7)
-_ROWS = 20
+_ROWS = 8
 CAUSES: Mapping[str, str] = {
     "SourceError": "A database or folder could not be read",
     "StorageError": "A destination could not be reached or written",
@@ -74,14 +74,13 @@ def index() -> Any:
     wanted = request.args.get("csv")
     if wanted is not None:
         return _saved(wanted, charts, found)
-    uses = destination_use.uses(own) if g.actor.may("destinations.read") else []
     objectives = sorted(found.attained, key=_by_danger)
     return _page(
         period,
         config_id,
         found=found,
         charts=charts,
-        uses=[use for use in uses if config_id is None or config_id in use.named_by],
+        rooms=room_left.everywhere(own) if g.actor.may("destinations.read") and config_id is None else [],
         objectives=objectives[:_ROWS],
         left_out=max(0, len(objectives) - _ROWS),
         is_young=_is_young(found, own.clock()),
@@ -134,8 +133,8 @@ def _charts(found: Stats, period: Period) -> dict[str, Plot]:
         Series("failed", "f-err", over.sums(lambda day: day.runs.get(FAILED, 0) + day.runs.get(INTERRUPTED, 0))),
     ]
     took = [
-        Series("half of them took at most", "l1", over.highest(lambda day: day.duration_p50)),
-        Series("95 of 100 took at most", "l2", over.highest(lambda day: day.duration_p95)),
+        Series("half within", "l1", over.highest(lambda day: day.duration_p50)),
+        Series("95 of 100 within", "l2", over.highest(lambda day: day.duration_p95)),
     ]
     sizes = [
         Series(name, style, tuple(value or None for value in over.sums(of)))
