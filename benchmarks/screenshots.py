@@ -21,7 +21,7 @@ HEIGHTS = {375: 812, 1024: 768, 1440: 900}
 # name → (path, theme): what the README shows.
 CHOSEN = {
     "overview": ("/", "light"),
-    "restore-point": ("/restore-points/{point}/files", "light"),
+    "restore-point": ("/restore-points/{point}/files?path={uploads}/2026/invoices", "light"),
     "overview-dark": ("/", "dark"),
 }
 CHOSEN_SIZE = {"width": 1280, "height": 860}
@@ -73,7 +73,7 @@ def _for_the_readme(browser: Browser, showroom: Showroom) -> None:
     for name, (path, theme) in CHOSEN.items():
         page = _window(browser, showroom, theme, "adam")
         page.set_viewport_size(CHOSEN_SIZE)  # type: ignore[arg-type]
-        page.goto(path.format(point=showroom.filled.point))
+        page.goto(path.format(point=showroom.filled.point, uploads=showroom.filled.uploads))
         page.screenshot(path=images / f"{name}.png")
         page.context.close()
         print(images / f"{name}.png", (images / f"{name}.png").stat().st_size)

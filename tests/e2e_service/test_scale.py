@@ -47,7 +47,7 @@ def test_what_is_due_in_one_minute_runs_once_each(
         service.start("scheduler")
         service.start("scheduler")
         kill_some(service, workers, random.Random(seed), kills=3, each=count // 5)
-        service.until(lambda: finished(service) == count, seconds=180 + 2 * count)
+        service.until(lambda: finished(service) == count, seconds=180 + 10 * count)
         with service.installation.database.reading() as session:
             slots = session.execute(
                 select(Run.config_id, Run.scheduled_for).where(Run.scheduled_for.is_not(None))
@@ -79,7 +79,7 @@ def kill_some(
 ) -> None:
     """Each time some more have ended a worker is killed, and another takes its place."""
     for number in range(1, kills + 1):
-        service.until(lambda number=number: finished(service) >= number * each, seconds=180 + 2 * number * each)
+        service.until(lambda number=number: finished(service) >= number * each, seconds=180 + 10 * number * each)
         victim = workers.pop(dice.randrange(len(workers)))
         victim.kill()
         victim.wait()

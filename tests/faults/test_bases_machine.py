@@ -167,7 +167,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_no_base_is_lost_whoever_works_beside_whom() -> None:
-    leaning, _ = lives(5)
+    leaning, _ = lives(4)
     assert leaning
 
 

@@ -20,7 +20,7 @@ def packages(lock: str) -> dict[str, str]:
 
 
 def named(requirements: list[str]) -> set[str]:
-    return {re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in requirements}
+    return {re.split(r"[^A-Za-z0-9_.-]", requirement)[0].replace(".", "-") for requirement in requirements}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

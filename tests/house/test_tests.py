@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import tree
 
-RAISING = ("raises", "warns", "fail", "deprecated_call")
+RAISING = ("raises", "warns", "fail", "deprecated_call", "expect")  # the last is that of a browser
 
 
 def toothless(source: str) -> list[str]:
@@ -55,6 +55,7 @@ def test_every_test_can_fail() -> None:
         ("def test_a():\n    with pytest.raises(ValueError):\n        call()", []),
         ("def test_a():\n    same(1)\ndef same(x):\n    equal(x)\ndef equal(x):\n    assert x", []),
         ("def test_a(cli):\n    cli('list', code=0)", []),
+        ("def test_a(page):\n    expect(page).to_have_title('x')", []),
         ("def test_a():\n    same(1)\ndef same(x):\n    return x", ["test_a"]),
     ],
 )

@@ -34,6 +34,7 @@ def test_a_worker_leaves_the_check_to_a_run_of_its_own(shelf: Shelf) -> None:
     shelf.configure(verify=CHECKED)
     made = backed_up(shelf)
     assert made.state == "succeeded", made.error
+    assert len(checks(shelf)) == 1
     (check,) = checks(shelf)
     assert (check.state, check.trigger, check.queue, check.identity) == ("queued", "after-backup", "backup", WHO)
     assert (check.config_id, check.backup_id) == ("shop", made.backup_id)

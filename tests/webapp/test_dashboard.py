@@ -132,7 +132,7 @@ def test_a_manager_sees_all_and_changes_nothing(shelf: Shelf, site: Site) -> Non
         text = manager.get(path).text
         assert "Run now" not in text
         assert "Check it now" not in text
-        assert "/pause\"" not in text
+        assert '/pause"' not in text
     for path in ("/backups/shop/run", "/backups/shop/pause", f"/restore-points/{point}/verify"):
         refused = manager.submit(path, form="/")
         assert refused.status_code == 403

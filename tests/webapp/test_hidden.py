@@ -30,6 +30,7 @@ STORED = [bucket("one", "first"), bucket("two", "second")]
         ([bucket("other"), SHOWN[1]], [bucket("other"), STORED[1]]),
         ([bucket("one", endpoint="https://elsewhere.example")], [bucket("one", endpoint="https://elsewhere.example")]),
         ([bucket("one", "anew"), SHOWN[1]], [bucket("one", "anew"), STORED[1]]),
+        ([*SHOWN, SHOWN[0]], [*STORED, SHOWN[0]]),
     ],
 )
 def test_each_destination_keeps_its_own_keys(sent: list[Any], expected: list[Any]) -> None:
@@ -43,6 +44,7 @@ def test_of_those_that_look_alike_none_is_guessed() -> None:
     assert hidden.filled_in(list(shown), shown, stored) == stored
     assert hidden.filled_in(shown[:1], shown, stored) == shown[:1]
     assert hidden.filled_in(shown[:1], shown, ["slack://a"] * 2) == ["slack://a"]
+    assert hidden.filled_in([*shown, shown[0]], shown, stored) == [*shown, shown[0]]
 
 
 def test_what_stays_hidden_is_refused_with_its_place() -> None:

@@ -241,13 +241,19 @@ def test_the_tables_of_a_database_are_sorted_and_chosen(shelf: Shelf, admin: Bro
 
 
 def test_pages_stay_small_and_ask_little(shelf: Shelf, admin: Browser) -> None:
-    for number in range(3):
-        shelf.configure(f"shop-{number}", places=("backups", local("second")))
-    points = [shelf.backup(config_id=f"shop-{number % 3}") for number in range(12)]
-    inside = f"/restore-points/{points[-1]}"
+    places = ("backups", local("second"))
+    for number in range(26):
+        shelf.configure(
+            f"shop-{number:02}-with-a-long-name",
+            retention={"daily": 7},
+            name=f"A shop with quite a long name, {number}",
+            places=places,
+        )
+    point = [shelf.backup(config_id="shop-00-with-a-long-name") for _ in range(26)][-1]
+    inside = f"/restore-points/{point}"
     for path in (
         "/restore-points",
-        "/restore-points?backup=shop-1",
+        "/restore-points?backup=shop-00-with-a-long-name",
         inside,
         f"{inside}/files",
         f"{inside}/files?path={quote(str(shelf.source))}",

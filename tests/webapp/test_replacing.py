@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,22 @@ def test_a_swap_that_was_taken_back_cannot_happen_later(trial: Trial) -> None:
     assert snapshot(trial.source) == trial.spoiled
     assert trial.beside() == []
     assert _audited(trial) == []
+
+
+def test_a_swap_cannot_come_while_it_is_taken_back(trial: Trial) -> None:
+    entry = _about_to_swap(trial)
+
+    class Late(FolderPlace):
+        """The sleeper wakes up when the tick has looked for the last time."""
+
+        def remove(self, name: str, identity: int | None = None) -> None:
+            with suppress(TargetError):
+                FolderPlace(self.path).swap(entry.names)
+            super().remove(name, identity)
+
+    journal.settle_at(trial.installation, entry, Late(trial.source), tell=trial.shelf.told.append)
+    assert snapshot(trial.source) == trial.spoiled
+    assert (trial.beside(), journal.find(trial.installation, entry.public_id).state) == ([], "reverted")
 
 
 @pytest.mark.parametrize("awake", [True, False])

@@ -45,11 +45,11 @@ def _each_filled_in(new: list[Any], was_shown: list[Any], was: list[Any]) -> Ite
     for number, value in enumerate(new):
         same = [before for shown, before in zip(was_shown, was, strict=True) if shown == value]
         alike = [(shown, before) for shown, before in zip(was_shown, was, strict=True) if _is_place(shown, value)]
-        if same and all(before == same[0] for before in same):
-            yield same[0]
-        elif len(same) > 1:
-            # They look alike and hide different secrets: when one of them is gone, nobody can tell which.
-            yield same[new[:number].count(value)] if len(same) == new.count(value) else value
+        if same:
+            before = new[:number].count(value)
+            # Those that look alike may hide different secrets: when one of them is gone, nobody can tell which.
+            is_sure = before < len(same) and (len(same) == new.count(value) or all(one == same[0] for one in same))
+            yield same[before] if is_sure else value
         else:
             yield filled_in(value, *alike[0]) if len(alike) == 1 else value
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, distinct, func, or_, select
+from sqlalchemy import distinct, func, or_, select
 
-from engine import ids
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Verification
 from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.models.verification import FOUND
-from webapp.services import records, retention
+from webapp.services import retention
 from webapp.services.retention import Verdict
 from webapp.services.sql_times import utc_day
 
@@ -49,19 +48,19 @@ def calendar(installation: Installation, config_id: str | None) -> list[Day]:
     today = installation.clock().date()
     first = today - timedelta(days=today.weekday() + 7 * (WEEKS - 1))
     day: Any = utc_day(Backup.finished_at)
+    since = datetime.combine(first, datetime.min.time(), UTC)
+    kept = Backup.deleted_at.is_(None), Backup.finished_at >= since
+    of_one = () if config_id is None else (Backup.config_id == config_id,)
     hurt = BackupCopy.state.in_((DAMAGED, LOST)) & BackupCopy.trashed_at.is_(None)
-    query = (
-        select(day, func.count(distinct(Backup.id)), func.count(distinct(case((hurt, Backup.id)))))
-        .join(BackupCopy, BackupCopy.backup_id == Backup.id)
-        .where(Backup.deleted_at.is_(None), Backup.finished_at >= datetime.combine(first, datetime.min.time(), UTC))
-        .group_by(day)
-    )
-    if config_id is not None:
-        query = query.where(Backup.config_id == config_id)
+    # Two queries: with the copies joined to all of them, 20,000 restore points take three times as long.
+    made = select(day, func.count(Backup.id)).where(*kept, *of_one).group_by(day)
+    bad = select(day, func.count(distinct(Backup.id))).join(BackupCopy, BackupCopy.backup_id == Backup.id)
+    bad = bad.where(hurt, *kept, *of_one).group_by(day)
     with installation.database.reading() as session:
-        found = {date.fromisoformat(text): (count, bad) for text, count, bad in session.execute(query)}
+        points = {row[0]: row[1] for row in session.execute(made)}
+        damaged = {row[0]: row[1] for row in session.execute(bad)}
     days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
-    return [Day(each, *found.get(each, (0, 0))) for each in days]
+    return [Day(each, points.get(f"{each}", 0), damaged.get(f"{each}", 0)) for each in days]
 
 
 def kept_because(installation: Installation, config_id: str, points: Sequence[Backup]) -> Mapping[str, str]:
@@ -74,12 +73,10 @@ def kept_because(installation: Installation, config_id: str, points: Sequence[Ba
     destination = next(copy.destination for point in points for copy in point.copies if copy.destination_id == most)
     with installation.database.reading() as session:
         configuration = session.get_one(Configuration, config_id)
-        names = list(session.scalars(select(Backup.public_id).where(Backup.config_id == config_id)))
     counted = retention.rules(installation, configuration, destination, is_asked_for=False)
     if counted.policy is None:
-        return dict.fromkeys(names, counted.why)
-    known = {ids.parse(records.PREFIX, name) for name in names}
-    verdicts = retention.verdicts(installation, configuration, destination, counted, there=known)
+        return {point.public_id: counted.why for point in points}
+    verdicts = retention.verdicts(installation, configuration, destination, counted, there=None)
     return {verdict.backup.public_id: _said(verdict) for verdict in verdicts}
 
 

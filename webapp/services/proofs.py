@@ -17,7 +17,7 @@ from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.models.run import ACTIVE, SUCCEEDED, UNDO, WARNING
 from webapp.services.before_replacing import PREFIX
 
-NEVER, STALE, HURT, PROVED = "never tested", "not lately", "damaged", "tested"
+NEVER, UNREAD, STALE, HURT, PROVED = "never tested", "never checked", "not lately", "damaged", "tested"
 _CHECKED_DAYS = 30
 
 
@@ -51,9 +51,9 @@ class Proof:
         """The worst that can be said of it."""
         if self.damaged:
             return HURT
-        if self.checked_at is None and self.restore is None:
-            return NEVER
-        return STALE if self.checked_at is None or (self.now - self.checked_at).days >= _CHECKED_DAYS else PROVED
+        if self.checked_at is None:
+            return NEVER if self.restore is None else UNREAD
+        return STALE if (self.now - self.checked_at).days >= _CHECKED_DAYS else PROVED
 
     @property
     def is_slow(self) -> bool:
@@ -110,9 +110,9 @@ class _Facts:
         wanted = [(name, counted[3]) for name, counted in self.counts.items()]
         newest = select(Backup.config_id, Backup.public_id).where(tuple_(Backup.config_id, Backup.sequence).in_(wanted))
         self.newest: dict[str, str] = {row[0]: row[1] for row in session.execute(newest)}
-        self.checks = _last(session, _ended(ids, "verify").where(Run.state.not_in(ACTIVE)))
+        self.checks = _last(session, ids, "verify", Run.state.not_in(ACTIVE))
         well = Run.state.in_((SUCCEEDED, WARNING)) & Run.type.is_distinct_from(UNDO)
-        self.restores = _last(session, _ended(ids, "restore").where(well))
+        self.restores = _last(session, ids, "restore", well)
         read = (
             select(Verification.run_id, func.min(Verification.read_percent))
             .where(Verification.run_id.in_([run.id for run in self.checks.values()]))
@@ -138,10 +138,16 @@ class _Facts:
         )
 
 
-def _ended(ids: Collection[str], kind: str) -> Any:
-    return select(func.max(Run.id)).where(Run.kind == kind, Run.config_id.in_(ids))
-
-
-def _last(session: Session, numbers: Any) -> dict[str, Run]:
-    found = session.scalars(select(Run).where(Run.id.in_(numbers.group_by(Run.config_id))))
-    return {run.config_id: run for run in found if run.config_id is not None}
+def _last(session: Session, ids: Collection[str], kind: str, how: Any) -> dict[str, Run]:
+    """The last run of this kind of each, from the end of the index of its runs: to group 100,000 runs takes a tenth of
+    a second."""
+    newest = (
+        select(Run.id)
+        .where(Run.config_id == Configuration.id, Run.kind == kind, how)
+        .order_by(Run.id.desc())
+        .limit(1)
+        .correlate(Configuration)
+        .scalar_subquery()
+    )
+    numbers = select(newest).where(Configuration.id.in_(ids))
+    return {str(run.config_id): run for run in session.scalars(select(Run).where(Run.id.in_(numbers)))}

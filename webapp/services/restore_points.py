@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, tuple_
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import joinedload, selectinload
 
 from engine.errors import EngineError, NotARepository, StorageError
 from engine.repository import repository as engine
@@ -130,7 +130,7 @@ def page(installation: Installation, asked: Filter, *, limit: int) -> list[Backu
     query = (
         select(Backup)
         .where(Backup.deleted_at.is_(None))
-        .options(selectinload(Backup.copies).selectinload(BackupCopy.destination))
+        .options(joinedload(Backup.hold), selectinload(Backup.copies).joinedload(BackupCopy.destination))
         .order_by(Backup.finished_at.desc(), Backup.id.desc())
         .limit(limit + 1)
     )

@@ -78,12 +78,14 @@ def verdicts(
     destination: Destination,
     counted: Rules,
     *,
-    there: Collection[bytes],
+    there: Collection[bytes] | None,
 ) -> list[Verdict]:
-    """One for each restore point that is there and not in the trash, newest first."""
+    """One for each restore point that is there (None: all on record) and not in the trash, newest first."""
     found = {records.identity(backup): backup for backup in _backups(installation, configuration, destination)}
     spoken = ZoneInfo(installation.settings.timezone)  # in which `pin --until` was typed
-    points = [_point(backup, destination, spoken) for identity, backup in found.items() if identity in there]
+    points = [
+        _point(backup, destination, spoken) for identity, backup in found.items() if there is None or identity in there
+    ]
     if counted.policy is None:
         ordered = sorted(points, key=lambda point: (point.made_at, point.id), reverse=True)
         decisions = [Decision(point, True, ("nothing is removed",)) for point in ordered]

@@ -106,9 +106,9 @@ def resume(config_id: str) -> Any:
 def delete(config_id: str) -> Any:
     """It is gone from the lists; its restore points stay, and it can be brought back as it was."""
     deleted = configurations.delete(installation(), config_id, actor=g.actor)
-    stay = "Its 1 restore point stays." if deleted.backups == 1 else f"Its {deleted.backups} restore points stay."
-    text = f"{deleted.configuration.name} is deleted. {stay}"
-    undo(text, url_for("backups.undelete", config_id=config_id))
+    stay = {0: "It had no restore point.", 1: "Its restore point stays."}
+    text = stay.get(deleted.backups, f"Its {deleted.backups} restore points stay.")
+    undo(f"{deleted.configuration.name} is deleted. {text}", url_for("backups.undelete", config_id=config_id))
     return redirect(url_for("backups.index"))
 
 

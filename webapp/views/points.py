@@ -18,7 +18,7 @@ from webapp.views.frame import undo
 from webapp.views.heat import heat
 
 pages = Blueprint("points", __name__, url_prefix="/restore-points")
-_SHOWN = 50
+_SHOWN = 25
 
 
 @pages.get("")

@@ -23,7 +23,7 @@ from webapp.services.restore_drafts import Changed, Draft, Review
 from webapp.views.showing import quoted, shown, unquoted
 
 pages = Blueprint("restores", __name__, url_prefix="/restores")
-_SHOWN = 50
+_SHOWN = 25
 _STOP = 286
 """The status by which a fragment says that it changes no more."""
 _Page = tuple[str, int]

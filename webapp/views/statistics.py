@@ -29,7 +29,7 @@ PERIODS = {"7d": 7, "30d": 30, "90d": 90, "365d": 365}
 _DEFAULT = "30d"
 _LONGEST = timedelta(days=3660)
 _ENOUGH = timedelta(days=7)
-_ROWS = 8
+_ROWS = 6
 CAUSES: Mapping[str, str] = {
     "SourceError": "A database or folder could not be read",
     "StorageError": "A destination could not be reached or written",

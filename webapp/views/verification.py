@@ -11,7 +11,7 @@ from webapp.security import needs
 from webapp.services import configurations, proofs, records, submit
 
 pages = Blueprint("verification", __name__, url_prefix="/verification")
-_SHOWN = 50
+_SHOWN = 25
 _PARTS = (5, 25, 100)
 
 
@@ -45,6 +45,7 @@ def check(config_id: str) -> Any:
 
 _WORDS = {
     proofs.NEVER: ("warn", "Never tested"),
+    proofs.UNREAD: ("warn", "Never checked"),
     proofs.STALE: ("warn", "Not checked lately"),
     proofs.HURT: ("err", "Damaged"),
     proofs.PROVED: ("ok", "Tested"),
