@@ -174,6 +174,6 @@ def test_no_base_is_lost_whoever_works_beside_whom() -> None:
 @pytest.mark.full
 @pytest.mark.usefixtures("small_chunks")
 def test_no_base_is_lost_whoever_works_beside_whom_for_long() -> None:
-    leaning, freed = lives(150)
+    leaning, freed = lives(60)
     assert leaning
     assert freed

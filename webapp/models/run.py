@@ -117,8 +117,8 @@ class RunLine(Base):
 
 
 class RunPhase(Base):
-    """A step of a run: `expected` is an estimate of the bytes to read in it (0: unknown), `read_before` what the run had
-    read when it began, at `at`."""
+    """A step of a run: `expected` is an estimate of the bytes to read in it (0: unknown), `read_before` what the run
+    had read when it began, at `at`."""
 
     __tablename__ = "run_phases"
 
