@@ -63,7 +63,11 @@ def test_who_gets_what_is_in_the_audit_log(cli: CommandLine) -> None:
     path = f"{shop.source}/sub"
     cli("get", "shop@latest", f"{path}/letters", "-o", "letters", code=0)
     cli("get", "shop@latest", path, "--as", "tar", "-o", "sub.tar", code=0)
-    found = [each for each in cli("audit", "list", "--json", code=0).json["entries"] if each["action"].startswith("download.")]
+    found = [
+        each
+        for each in cli("audit", "list", "--json", code=0).json["entries"]
+        if each["action"].startswith("download.")
+    ]
     found.reverse()
     assert [(each["action"], each["outcome"], each["object"]) for each in found] == [
         ("download.begun", "done", made),

@@ -28,7 +28,8 @@ def store() -> Iterator[Store]:
 def site(shelf: Shelf, store: Store) -> Site:
     """With a restore point of a folder, on a disk and in a bucket."""
     keys = {"accessKeyId": store.access_key, "secretAccessKey": store.secret_key}
-    bucket = {"type": "s3", "config": {"bucket": store.bucket, "prefix": shelf.source.parent.name, "endpoint": store.endpoint, **keys}}
+    place = {"bucket": store.bucket, "prefix": shelf.source.parent.name, "endpoint": store.endpoint}
+    bucket = {"type": "s3", "config": {**place, **keys}}
     shelf.configure(places=("backups", bucket))
     (shelf.source / "file").write_bytes(b"content")
     shelf.backup()
