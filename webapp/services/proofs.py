@@ -62,7 +62,7 @@ class Proof:
         return took is not None and self.rto_minutes is not None and took > self.rto_minutes * 60
 
 
-def of_all(installation: Installation, *, after: str | None = None, limit: int = 50) -> list[Proof]:
+def of_all(installation: Installation, *, after: str | None = None, limit: int = 25) -> list[Proof]:
     """By the id of the configuration, those behind `after`; one more than `limit` when there is more. Seven queries,
     however many there are."""
     query = (

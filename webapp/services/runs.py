@@ -198,13 +198,16 @@ def find(installation: Installation, text: str) -> Run:
     """The run with this public id, or the only one whose id begins so. Raises NotFound and Conflict."""
     wanted = text if text.startswith("run_") else f"run_{text}"
     with installation.database.reading() as session:
-        found = session.scalars(select(Run).where(Run.public_id.startswith(wanted, autoescape=True)).limit(2)).all()
-    exact = [run for run in found if run.public_id == wanted] or list(found)
-    if not exact:
+        # First the whole id, by its index: no index helps with how an id begins, and 100,000 runs take 20 ms.
+        for how in (Run.public_id == wanted, Run.public_id.startswith(wanted, autoescape=True)):
+            found = session.scalars(select(Run).where(how).limit(2)).all()
+            if found:
+                break
+    if not found:
         raise NotFound(f"There is no run {text}.", hint="`backup-cli list --runs` shows the runs.")
-    if len(exact) > 1:
+    if len(found) > 1:
         raise Conflict(f"More than one run begins with {text}.", hint="Type more of the id.")
-    return exact[0]
+    return found[0]
 
 
 def fetch(installation: Installation, run_id: int) -> Run:

@@ -13,7 +13,7 @@ from flask import abort
 from webapp.services import protection
 from webapp.services.protection import Protection
 
-PAGE = 50
+PAGE = 20
 ALL, RISK, DATABASE, FILES, PAUSED = "all", "risk", "database", "files", "paused"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
