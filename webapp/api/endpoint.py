@@ -180,8 +180,10 @@ def _respond(answer: Answer) -> Response:
 def text_of(document: Any) -> str:
     """JSON. File names of any bytes hold lone surrogates, which are no UTF-8: they are escaped."""
     text = json.dumps(document, ensure_ascii=False, default=_plain)
-    if any("\ud800" <= sign <= "\udfff" for sign in text):
-        text = json.dumps(document, ensure_ascii=True, default=_plain)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, ensure_ascii=True, default=_plain)
     return text
 
 
