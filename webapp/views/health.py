@@ -1,16 +1,16 @@
 """Whether the service is fine: a page with every part for administrators, and for those who watch from outside whether
-the process lives and can do its work. They are told nothing else."""
+the process lives and can do its work (they are told nothing else); numbers for those with a token."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, render_template
 from sqlalchemy import text
 
 from webapp.errors import Unavailable
 from webapp.extensions import installation
 from webapp.queue import opened
 from webapp.security import HEALTH, needs
-from webapp.services import doctor, vitals
+from webapp.services import doctor, metrics, vitals
 
 pages = Blueprint("health", __name__)
 _OK, _AWAY = "ok", "unavailable"
@@ -32,6 +32,13 @@ def ready() -> tuple[dict[str, str], int]:
     if database != _OK:
         return {"status": _AWAY, "database": database, "redis": redis}, 503
     return {"status": _OK if redis == _OK else "degraded", "database": database, "redis": redis}, 200
+
+
+@pages.get("/metrics")
+@needs("overview.read", also_token=True)
+def numbers() -> Response:
+    """The state as numbers for Prometheus, which sends a token as `Authorization: Bearer`."""
+    return Response(metrics.text(installation()), content_type=metrics.CONTENT_TYPE)
 
 
 @pages.get("/health")
