@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -83,7 +85,6 @@ def test_kill_at_any_moment(shop: Shop, seed: int, times: int) -> None:
 
 def test_a_committed_run_that_was_killed_is_taken_on_record(shop: Shop) -> None:
     """Stopped while our database is locked, so after the commit and before the row."""
-    import sqlite3
 
     first = shop.create()["backupId"]
     manifests = shop.repository / "manifests"
@@ -108,7 +109,7 @@ def test_two_at_once(shop: Shop) -> None:
     shop.create()
     _sized(shop, 1)
     started = shop.cli.start("create", "--config", "shop", "--json")
-    _until(lambda: _running(shop) or not started.running())
+    _until(lambda: _is_at_work(shop) or not started.running())
     os.kill(started.pid, signal.SIGSTOP)
     (running,) = _running(shop)
     outcome = shop.cli("create", "--config", "shop", code=11)
@@ -150,6 +151,12 @@ def _nothing_is_left(shop: Shop) -> None:
 def _running(shop: Shop) -> list[str]:
     listed = shop.cli("list", "--runs", "--status", "running", "--json", code=0).json
     return [run["runId"] for run in listed]
+
+
+def _is_at_work(shop: Shop) -> bool:
+    """Asked of the database itself: a command takes longer to start than this backup may last."""
+    with closing(sqlite3.connect(f"file:{shop.cli.home / 'holdfast.db'}?mode=ro", uri=True)) as database:
+        return bool(database.execute("SELECT 1 FROM runs WHERE state = 'running'").fetchall())
 
 
 def _until(holds: Callable[[], object]) -> None:

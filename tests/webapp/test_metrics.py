@@ -52,7 +52,7 @@ def test_they_follow_what_is_there(shelf: Shelf, site: Site) -> None:
 def test_what_waits_and_who_reported_is_told(shelf: Shelf, site: Site) -> None:
     shelf.configure()
     assert numbers(site)["holdfast_queue_oldest_seconds", ()] == 0
-    runs.put(shelf.installation, NewRun("create", "system", config_id="shop"))
+    runs.put(shelf.installation, NewRun("create", "system", config_id="shop", queue="backup"))
     pulses.beat(shelf.installation)
     beaten = shelf.hands.now
     shelf.hands.now += timedelta(seconds=42)
