@@ -83,11 +83,15 @@ class Decompressor:
     def follow(self, frames: list[bytes], lengths: list[int]) -> bytes:
         """What the last of these zstd frames holds, when each but the first leans on the one before it; `lengths` are
         those of their plaintexts. As `decompress` for each in turn, at a fifth of the time. Raises BadFrame."""
+        from backports import zstd  # see Compressor.difference
+
         try:
             if [zstandard.frame_content_size(frame) for frame in frames] != lengths:
                 raise BadFrame
+            if any(zstd.get_frame_size(frame) != len(frame) for frame in frames):  # the chain passes over what follows
+                raise BadFrame
             return self._zstd.decompress_content_dict_chain([*frames])
-        except (zstandard.ZstdError, ValueError) as error:
+        except (zstandard.ZstdError, zstd.ZstdError, ValueError) as error:
             raise BadFrame from error
 
     def _unpack(self, codec: int, payload: bytes, length: int, base: bytes | None) -> bytes:

@@ -63,6 +63,11 @@ class BaseCache:
             self._left -= _DIGEST_BYTES + length
         return True
 
+    def release(self, length: int) -> None:
+        """Give back the room that was reserved for a blob of this length, which did not come."""
+        with self._lock:
+            self._left += _DIGEST_BYTES + length
+
     def keep(self, name: str, data: bytes | memoryview) -> None:
         """Put down a blob for which room was reserved. What cannot be written is not kept."""
         fresh = self._folder / random_bytes(16).hex()

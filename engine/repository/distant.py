@@ -47,10 +47,13 @@ class DistantBases(BlobReader):
         return self._fetched(self._cache, location, name) if kept is None else kept
 
     def _fetched(self, cache: BaseCache, location: Location, name: str) -> memoryview:
-        """Fetched by this thread, or by another one that is at it."""
+        """Fetched by this thread, or by another one that is at it, or has been since this one looked."""
         with self._lock:
             coming = self._coming.get(name)
             if coming is None:
+                kept = cache.find(name, location.entry.stored)
+                if kept is not None:
+                    return kept
                 mine: Future[dict[str, memoryview]] = Future()
                 wanted = list(self._row(cache, location))
                 self._coming |= {_name(location, position): mine for position, _ in wanted}
@@ -70,7 +73,12 @@ class DistantBases(BlobReader):
         if not wanted:
             raise Unavailable("There is no room to keep another base.")
         start, length = wanted[0][0], sum(stored for _, stored in wanted)
-        data = memoryview(super().sealed(replace(location, entry=location.entry._replace(stored=length))))
+        try:
+            data = memoryview(super().sealed(replace(location, entry=location.entry._replace(stored=length))))
+        except BaseException:
+            for _, stored in wanted:
+                cache.release(stored)
+            raise
         with self._lock:
             self.fetched_bytes += length
         found = {_name(location, at): data[at - start : at - start + stored] for at, stored in wanted}

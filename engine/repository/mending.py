@@ -5,18 +5,22 @@ without it a run that failed would count for a moment."""
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
 from engine import keyring
 from engine.crypto import sha256
-from engine.errors import AlreadyExists, NotFound, RepositoryError, StorageError
+from engine.errors import AlreadyExists, Corrupt, NotFound, RepositoryError, StorageError
 from engine.ids import new_id
 from engine.repository import guide, layout, mark, session
 from engine.repository.forget import Tombstone, read_tombstone, write
+from engine.repository.reader import BlobReader
 from engine.repository.repository import Repository
 from engine.storage.base import Storage
+
+_PROGRAM_ASIDE = re.compile(rf"{layout.quarantine(guide.RESCUE)}([0-9a-f]{{{2 * layout.HASH_BYTES}}}\.py)(\.\d+)?")
 
 
 def set_aside(storage: Storage, name: str) -> str:
@@ -61,6 +65,28 @@ def is_sound(target: Repository, name: str) -> bool:
     return True
 
 
+def is_sound_pack(reader: BlobReader, pack: bytes) -> bool:
+    """Whether a pack can be read now, its bytes fit its name, and what is in it opens. A base that another pack holds,
+    and that does not open, speaks against that one only."""
+    name, places = layout.pack(pack), reader.table.places_of_pack(pack)
+    try:
+        data = memoryview(reader.repository.storage.get(name))
+    except StorageError:
+        return False
+    if sha256(data) != pack:
+        return False
+    for location in map(reader.table.location, places):
+        start = location.entry.position
+        try:
+            reader.open(location, data[start : start + location.entry.stored])
+        except Corrupt as error:
+            if error.name == name:
+                return False
+        except StorageError:  # of a base: this pack was read
+            continue
+    return bool(places)
+
+
 def mend_tombstones(
     target: Repository,
     sources: Collection[Repository],
@@ -100,13 +126,17 @@ def mend_programs(
 ) -> tuple[list[str], dict[str, str]]:
     """Set damaged rescue programs aside and take them again from other destinations: the kit in a drawer may name one
     of an older version. The names of those that are there again, and what was set aside. Raises StorageError."""
-    names = [name for name in damaged if name.startswith(guide.RESCUE)]
-    moved, written = set_all_aside(target, names), list[str]()
-    for name in moved:
-        data = _sound_program(sources, name)
-        if data is not None:
-            target.storage.put(name, data)
-            written.append(name)
+    # A repair that was interrupted may have set one aside and not put it back, and no check misses it.
+    aside = map(_PROGRAM_ASIDE.fullmatch, (item.name for item in target.storage.list(layout.QUARANTINE)))
+    names = {name for name in damaged if name.startswith(guide.RESCUE)} | {guide.RESCUE + it[1] for it in aside if it}
+    moved, written = set_all_aside(target, sorted(names)), list[str]()
+    for name in sorted(names):
+        if name in moved or not is_sound(target, name):
+            data = _sound_program(sources, name)
+            if data is not None:
+                with suppress(AlreadyExists):  # somebody else was faster
+                    target.storage.put(name, data)
+                    written.append(name)
     return written, moved
 
 

@@ -32,7 +32,14 @@ from engine.repository.filling import Filler
 from engine.repository.forget import Tombstone
 from engine.repository.heal import CaughtUp, Source, at_work, bring, missed_points, rebuild_heads
 from engine.repository.history import DELETED, ROLLED_BACK, UNEXPECTED
-from engine.repository.mending import mend_fences, mend_programs, mend_tombstones, set_all_aside, set_aside
+from engine.repository.mending import (
+    is_sound_pack,
+    mend_fences,
+    mend_programs,
+    mend_tombstones,
+    set_all_aside,
+    set_aside,
+)
 from engine.repository.needs import Part, needs
 from engine.repository.originals import make_again
 from engine.repository.pack import DATA
@@ -313,7 +320,7 @@ class _Repair:
         self._done.set_aside[name] = set_aside(self._storage, name)
 
     def _is_sound_by_now(self, pack: bytes) -> bool:
-        return _is_sound_pack(BlobReader(self._target, self._reader.table), pack)
+        return is_sound_pack(BlobReader(self._target, self._reader.table), pack)
 
 
 def mend_description(storage: Storage, keyring: Keyring, identity: bytes, *, program: str) -> bool:
@@ -375,20 +382,7 @@ def _still_bad(target: Repository, packs: Collection[bytes]) -> set[bytes]:
     if not packs:
         return set()
     reader = _salvaging_reader(target, packs)
-    return {pack for pack in packs if not _is_sound_pack(reader, pack)}
-
-
-def _is_sound_pack(reader: BlobReader, pack: bytes) -> bool:
-    """Whether a pack's bytes fit its name, and everything in it opens."""
-    places = reader.table.places_of_pack(pack)
-    try:
-        if crypto.sha256(reader.repository.storage.get(layout.pack(pack))) != pack:
-            return False
-        for place in places:
-            reader.fetch(reader.table.location(place))
-    except (Corrupt, StorageError):
-        return False
-    return bool(places)
+    return {pack for pack in packs if not is_sound_pack(reader, pack)}
 
 
 def _exists(storage: Storage, name: str) -> bool:

@@ -91,8 +91,12 @@ class DirectoryTarget:
                 raise TargetError(f"{self.path} exists and is not an empty folder.", hint="Restore into a new one.")
             above = next(parent for parent in (self.path, *self.path.parents) if parent.exists())
             status = os.statvfs(above)
+            writable = os.access(above, os.W_OK | os.X_OK)
         except OSError as error:
             raise TargetError(f"{self.path} cannot be used: {os.strerror(error.errno or 0)}.") from error
+        if status.f_flag & os.ST_RDONLY or not writable:
+            why = "its file system is read-only" if status.f_flag & os.ST_RDONLY else "nothing may be written there"
+            raise TargetError(f"{self.path} cannot be made in {above}: {why}.", hint="Restore to another place.")
         free = status.f_bavail * status.f_frsize
         if free < needed_bytes:
             raise TargetError(

@@ -113,3 +113,19 @@ def test_frames_that_lean_on_each_other_come_back_or_not_at_all(seed: int) -> No
     for broken in ([frames[0], frames[2]], [b"no frame", frames[1]], [frames[0], frames[1][:-1]]):
         with pytest.raises(compress.BadFrame):
             tool.follow(broken, [lengths[0], lengths[2]])
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_nothing_may_follow_a_frame(seed: int, number: int) -> None:
+    """Whether the frames of a chain are opened in one go or one by one."""
+    plains, compressor, tool = [b"first" * 3000], compress.Compressor(compress.ZSTD), compress.Decompressor()
+    plains += [plains[0] + random.Random(seed).randbytes(100), b"x" + plains[0]]
+    frames = [compressor.compress(plains[0])[1], *map(compressor.difference, plains[1:], plains)]
+    lengths = [len(plain) for plain in plains]
+    assert tool.follow([*map(bytes, frames)], lengths) == plains[-1]
+    for more in (b"more", frames[0]):
+        longer = [bytes(frame) + more * (place == number) for place, frame in enumerate(frames)]
+        with pytest.raises(compress.BadFrame):
+            tool.follow(longer, lengths)
+        with pytest.raises(compress.BadFrame):
+            tool.decompress(compress.ZSTD, longer[number], lengths[number], plains[number - 1] if number else None)

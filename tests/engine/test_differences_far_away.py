@@ -4,6 +4,7 @@ and only as far as there is room."""
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,18 @@ import pytest
 
 from engine import chunker
 from engine.backup import Result
+from engine.errors import Unavailable
 from engine.model.content import ENTRY_BYTES
 from engine.model.manifest import StreamRoot
 from engine.repository import base_cache, distant, layout
 from engine.repository.base_cache import BaseCache
+from engine.repository.distant import DistantBases
+from engine.repository.index import Location
+from engine.repository.sections import load_sections
+from engine.repository.table import IndexTable
 from engine.storage.local import LocalStorage
 from tests.engine.test_destinations import Fleet
+from tests.support.packs import DATA, Blob, store
 from tests.support.repositories import Bench
 from tests.support.streams import Stream, change, rows
 
@@ -125,6 +132,63 @@ def test_what_was_damaged_here_is_fetched_again(days: Days) -> None:
     third, fetched = days.back_up()
     assert fetched > 0.5 * first.stored_bytes
     assert third.manifest.totals["bytesDifferences"] > 0
+
+
+class FailsOnce(Distant):
+    """The way there breaks while the first pack is on it."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = super().get(name, offset, length)
+        if name.startswith(layout.PACKS) and self.asked == 1:
+            raise Unavailable("The connection was reset.")
+        return data
+
+
+def one_base(bench: Bench, storage: Distant, cache: BaseCache) -> tuple[DistantBases, Location]:
+    """A reader of bases, with where the only one lies."""
+    (id,) = store(bench.open(), Blob(DATA, b"base" * 5000))
+    opened = bench.open(storage)
+    table = IndexTable(opened.keyring)
+    table.load(load_sections(opened, damage={}, absent=[]))
+    found = table.find(id)
+    assert found is not None
+    return DistantBases(opened, table, cache), found
+
+
+def test_a_base_that_did_not_come_takes_no_room(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.create()
+    cache = BaseCache(tmp_path / "cache", datetime.now(UTC), room=100)
+    bases, place = one_base(bench, FailsOnce(bench.place), cache)
+    with pytest.raises(Unavailable, match="reset"):
+        bases.fetch(place)
+    assert cache.reserve(place.entry.stored)
+    cache.release(place.entry.stored)
+    assert bases.fetch(place) == b"base" * 5000
+    assert not cache.reserve(place.entry.stored)
+
+
+class LooksTooEarly(BaseCache):
+    """Another thread fetches the blob between this one's look and its own request."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def find(self, name: str, length: int) -> memoryview | None:
+        found = super().find(name, length)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return found
+
+
+def test_what_another_thread_has_fetched_meanwhile_is_not_asked_for(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.create()
+    cache, far = LooksTooEarly(tmp_path / "cache", datetime.now(UTC)), Distant(bench.place)
+    bases, place = one_base(bench, far, cache)
+    cache.meanwhile = lambda: bases.fetch(place)
+    assert bases.fetch(place) == b"base" * 5000
+    assert (far.asked, bases.fetched_bytes) == (1, place.entry.stored)
 
 
 def test_what_nobody_used_for_a_month_goes(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def states(fleet: Fleet, source: Path) -> list[dict[bytes, tuple[object, ...]]]:
 
 
 def mend(fleet: Fleet, name: str, *others: str, storage: Storage | None = None, **changes: Any) -> Repaired:
-    """Checks and repairs; with `storage` the repair, not the check, goes through that one."""
+    """Repairs what `report` says, else a check now; with `storage` the repair, not the check, goes through that one."""
     target = fleet.open(name)
     sources = [(other, fleet.open(other)) for other in others]
-    report = check(target, progress=Silent())
+    report = changes.pop("report", None) or check(target, progress=Silent())
     order = Order(**({"slots": {}, "host": HOST} | changes))
     (fleet.folder / "spool").mkdir(exist_ok=True)
     tools: dict[str, Any] = {"clock": fleet.clock, "progress": Silent(), "spool": fleet.folder / "spool"}

@@ -20,7 +20,7 @@ from engine.repository.history import DELETED, MISSING, Point, Witness
 from engine.repository.prune import Rules, begin
 from engine.repository.session import fence, running
 from engine.repository.usage import survey
-from engine.storage.base import Item
+from engine.storage.base import Buffer, Item
 from engine.storage.local import LocalStorage
 from tests.engine.test_destinations import Fleet, assert_restores_all, files_below
 from tests.engine.test_heal import flip, mend, packs
@@ -139,6 +139,35 @@ def test_a_rescue_program_is_not_taken_unseen(fleet: Fleet) -> None:
     (fleet.bench("one").place / name).write_bytes(old)
     (fleet.bench("two").place / name).write_bytes(b"print('again')")
     assert mend(fleet, "two", "one").put_back == [name]
+
+
+class FullForPrograms(LocalStorage):
+    """What has been set aside finds no room in its old place."""
+
+    def put(self, name: str, data: Buffer | Path, *, create: bool = True) -> None:
+        if name.startswith(guide.RESCUE):
+            raise Unavailable("The disk is full.")
+        super().put(name, data, create=create)
+
+
+@pytest.mark.parametrize("is_same_report", [True, False], ids=["the same report", "a new one"])
+def test_a_rescue_program_comes_back_after_a_repair_that_was_interrupted(fleet: Fleet, is_same_report: bool) -> None:
+    """No check misses a program that is gone."""
+    place, old = fleet.bench("two").place, b"print('an older version')"
+    name = f"{guide.RESCUE}{sha256(old).hex()}.py"
+    for each in fleet.names:
+        fleet.open(each).storage.put(name, old)
+    flip(place / name)
+    report = fleet.bench("two").check()
+    with pytest.raises(Unavailable):
+        mend(fleet, "two", "one", storage=FullForPrograms(place))
+    assert not (place / name).exists()
+    (place / "quarantine" / "rescue-mine.py").write_bytes(b"somebody else's")
+    again = report if is_same_report else fleet.bench("two").check()
+    done = mend(fleet, "two", "one", report=again)
+    assert (done.put_back, done.set_aside) == ([name], {})
+    assert (place / name).read_bytes() == old
+    assert mend(fleet, "two", "one", report=again).put_back == []
 
 
 def test_a_damaged_mark_is_set_aside(fleet: Fleet, source: Path, seed: int) -> None:

@@ -17,6 +17,8 @@ from engine.storage.base import Buffer
 from engine.storage.local import LocalStorage
 from tests.engine.test_destinations import Fleet, files_below
 from tests.engine.test_heal import flip, packs
+from tests.faults.test_bases import BYTES, chain, point, store_each, versions
+from tests.support.packs import DATA, Blob, store
 from tests.support.trees import write_file
 
 KINDS = ("manifests", "index", "packs", "keys", "tombstones", "rescue")
@@ -90,3 +92,50 @@ def test_a_pack_that_became_good_during_the_repair_stays(fleet: Fleet) -> None:
     assert done.set_aside == {}
     assert path.read_bytes() == storage.data
     assert fleet.bench("two").check().errors == []
+
+
+class KeepsRequests(LocalStorage):
+    """Keeps the requests for packs."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.asked += [name] if name.startswith(layout.PACKS) else []
+        return super().get(name, offset, length)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Fleet:
+    """One empty destination."""
+    made = Fleet(tmp_path)
+    made.create("two")
+    return made
+
+
+def test_to_see_that_a_pack_is_sound_takes_one_request(alone: Fleet, seed: int) -> None:
+    rng, opened = random.Random(seed), alone.open("two")
+    point(opened, *store(opened, *(Blob(DATA, rng.randbytes(BYTES)) for _ in range(20))))
+    (path,) = packs(alone, "two")
+    sound = path.read_bytes()
+    flip(path)
+    report = check(opened, progress=Silent())
+    path.write_bytes(sound)
+    storage = KeepsRequests(alone.bench("two").place)
+    assert mend(alone, report, storage=storage).set_aside == {}
+    assert storage.asked == [layout.pack(bytes.fromhex(path.name))]
+
+
+def test_a_base_that_is_damaged_speaks_against_its_own_pack_only(alone: Fleet, seed: int) -> None:
+    opened = alone.open("two")
+    ids, (base, difference) = store_each(opened, chain(versions(seed, 2)))
+    point(opened, ids[1])
+    paths = [alone.bench("two").place / layout.pack(each) for each in (base, difference)]
+    sound = paths[1].read_bytes()
+    for path in paths:
+        flip(path)
+    report = check(opened, progress=Silent())
+    assert {each.object for each in report.errors} >= {layout.pack(base), layout.pack(difference)}
+    paths[1].write_bytes(sound)
+    assert list(mend(alone, report).set_aside) == [layout.pack(base)]
