@@ -119,7 +119,13 @@ def of_error(error: service.ServiceError | engine.EngineError) -> Problem:
         extra = (("runId", error.run_id),)
     if status == 401:
         headers = (("WWW-Authenticate", 'Bearer realm="Holdfast"'),)
-    return Problem(status, error.message, error.hint, faults, headers, extra)
+    faults = tuple(service.Fault(_readable(each.pointer), _readable(each.detail)) for each in faults)
+    return Problem(status, _readable(error.message), _readable(error.hint), faults, headers, extra)
+
+
+def _readable(text: str) -> str:
+    """Names that are no text (bytes of files, as Python spells them) cannot be sent as they are."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def answer(problem: Problem) -> Response:

@@ -13,7 +13,7 @@ from cli.options import confirm, json_option, pass_door
 from cli.state import Door
 
 if TYPE_CHECKING:
-    from webapp.services.cleanup_plans import Order, Part, Place, Plan
+    from webapp.services.cleanup_plans import Part, Place, Plan
     from webapp.services.work import Finished
 
 
@@ -52,20 +52,20 @@ def command(
         door.tell(f"--confirm {output.visible(name)}: there was nothing to confirm for it.")
     agreed = _agreed(plan, confirmed)
     if not inline and is_served(door, "backup"):
-        return _tell_end(door, plan, _queued(door, order, agreed))
+        return _tell_end(door, plan, _queued(door, plan, agreed))
     with working(door) as progress:
         finished = cleanup.apply(installation, plan, confirmed=agreed, progress=progress, tell=progress.say)
     return _tell_end(door, plan, finished)
 
 
-def _queued(door: Door, order: Order, agreed: Collection[str]) -> Finished:
-    """A worker plans anew, and leaves alone what is to be confirmed by then and was not."""
+def _queued(door: Door, plan: Plan, agreed: Collection[str]) -> Finished:
+    """A worker plans anew, and leaves alone what is to be confirmed by then and was not, or goes beyond this plan."""
     from cli.queueing import follow
-    from webapp.services import submit
+    from webapp.services import cleanup_requests, submit
     from webapp.services.runs import NewRun
 
-    arguments = {"now": order.at_once, "confirmed": sorted(agreed)}
-    new = NewRun("cleanup", order.identity, config_id=order.config_id, arguments=arguments)
+    arguments = cleanup_requests.arguments(plan, confirmed=agreed)
+    new = NewRun("cleanup", plan.order.identity, config_id=plan.order.config_id, arguments=arguments)
     return follow(door, submit.submit(door.installation, new))
 
 

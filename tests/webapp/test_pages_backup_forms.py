@@ -199,7 +199,7 @@ def test_the_preview_says_what_it_will_do(shelf: Shelf, admin: Browser) -> None:
     assert part.status_code == 200
     assert len(part.data) < 4_000
     said = words(part.text)
-    assert "At 03:00 on day 29 of every month" in said or "29" in said
+    assert "At 03:00 on the 29th day of every month" in said
     assert "Not every month has a day 29, 30 or 31" in said
     assert "the accepted loss is 60 minutes" in said
     together = words(send(admin, "/backups/new/preview", begun, do="").text)

@@ -10,9 +10,11 @@ import sqlite3
 import tarfile
 import zipfile
 from contextlib import closing
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -21,7 +23,9 @@ from engine.progress import Silent
 from tests.webapp.reading import SMALL, queries, quoted, words
 from tests.webapp.shelf import WHO, Shelf, local, random_bytes
 from tests.webapp.site import Browser, Site, person
-from webapp.services import backups, records, verifications
+from webapp.services import backups, point_facts, records, verifications
+
+TEN_MINUTES = timedelta(minutes=10)
 
 
 @pytest.fixture
@@ -96,9 +100,51 @@ def test_filters_are_in_the_address(shelf: Shelf, site: Site) -> None:
     ):
         text = admin.get(f"/restore-points?{query}").text
         assert {each for each in (old, new) if f"/restore-points/{each}" in text} == wanted, query
-    for query in ("state=lost", "from=yesterday", "to=0000-00-00"):
+    for query in ("state=lost", "from=yesterday", "to=0000-00-00", "to=20261123", "to=9999-12-31", "from=0001-01-01"):
         assert admin.get(f"/restore-points?{query}").status_code == 400, query
     assert admin.get("/restore-points?backup=nothing").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/restore-points", "/runs"])
+def test_a_day_of_25_hours_has_its_last_hour(shelf: Shelf, path: str) -> None:
+    settings = replace(shelf.installation.settings, timezone="Europe/Berlin")
+    site = Site(replace(shelf.installation, settings=settings))
+    shelf.configure()
+    shelf.hands.now = datetime(2026, 10, 25, 22, 30, tzinfo=UTC)  # in Berlin the 25th, half past eleven at night
+    point = shelf.backup()
+    admin = person(site)
+    seen = {"/restore-points": point, "/runs": "/runs/run_"}[path]
+    for first, last, is_there in (("25", "25", True), ("24", "24", False), ("26", "26", False)):
+        days = f"from=2026-10-{first}&to=2026-10-{last}"
+        assert (seen in admin.get(f"{path}?{days}").text) is is_there, days
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Pacific/Auckland", date(2026, 11, 24)),
+        ("Asia/Kathmandu", date(2026, 11, 24)),
+        ("America/Caracas", date(2026, 11, 24)),
+        ("Europe/Berlin", date(2027, 3, 30)),  # two days after one of 23 hours
+        ("Europe/Berlin", date(2027, 3, 28)),
+        ("Europe/Berlin", date(2026, 10, 25)),  # of 25 hours
+    ],
+)
+def test_calendars_are_those_of_the_zone(shelf: Shelf, site: Site, zone: str, day: date) -> None:
+    """Also today, which may have begun earlier than in UTC; zones need not differ by whole hours."""
+    shelf.configure(timezone=zone, retention={"last": 3})
+    first, last = (datetime.combine(day + timedelta(days=more), time(), ZoneInfo(zone)) for more in (0, 1))
+    for moment in (first - TEN_MINUTES, first + TEN_MINUTES, last - TEN_MINUTES):
+        shelf.backup(moment.astimezone(UTC))
+    days = point_facts.calendar(shelf.installation, "shop")
+    assert [(each.day, each.points) for each in days[-2:]] == [(day - timedelta(days=1), 1), (day, 2)]
+    assert days[0].day.weekday() == 0
+    admin = person(site)
+    for path, said in (
+        ("/backups/shop/retention", "26 weeks: restore points on 2 days, of 0 days some go"),
+        ("/restore-points?backup=shop", "3 restore points in 26 weeks, on 2 days; 0 damaged"),
+    ):
+        assert f'aria-label="{said}"' in admin.get(path).text
 
 
 def test_why_a_point_stays_is_told(shelf: Shelf, admin: Browser) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import html
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from engine.ids import parse
-from engine.progress import Silent
 from tests.webapp.reading import quoted, words
+from tests.webapp.restoring import draft, restored, shown, start, started
 from tests.webapp.shelf import WHO, Shelf
 from tests.webapp.site import Browser, Site, person
 from webapp.errors import Conflict
-from webapp.models import RestorePlan, Run
-from webapp.services import records, restore_drafts, restores, runs, sealed, submit
+from webapp.models import RestorePlan
+from webapp.services import records, restore_drafts, runs, sealed, submit
 from webapp.services.runs import NewRun, Outcome
 
 
@@ -31,22 +30,6 @@ def admin(site: Site) -> Browser:
     return person(site)
 
 
-def draft(browser: Browser, point: str, **fields: str) -> str:
-    """The address of a new draft, behind its second step."""
-    made = browser.submit(f"/restores/new?point={point}", **fields)
-    assert made.status_code == 303, made.text
-    return str(made.location).removesuffix("/target")
-
-
-def started(shelf: Shelf) -> list[Run]:
-    return runs.listing(shelf.installation, kind="restore")
-
-
-def restored(shelf: Shelf, point: str, target: Path, **changes: object) -> Run:
-    order = restores.Order(point, WHO, targets=(str(target),), **changes)
-    return restores.restore(shelf.installation, order, cwd=shelf.source, progress=Silent(), tell=shelf.told.append).run
-
-
 def test_a_restore_is_shown_before_it_is_asked_for(shelf: Shelf, admin: Browser, tmp_path: Path) -> None:
     shelf.configure()
     point, target = shelf.backup(), str(tmp_path / "beside")
@@ -57,7 +40,7 @@ def test_a_restore_is_shown_before_it_is_asked_for(shelf: Shelf, admin: Browser,
     for each in ("Nothing has been done yet.", target, "how long it takes is unknown", f"--to {target}"):
         assert each in said
     assert started(shelf) == []
-    begun = admin.submit(f"{address}/start", form=f"{address}/review")
+    begun = start(admin, address)
     run = runs.find(shelf.installation, begun.location.rsplit("/", 1)[1])
     assert (run.kind, run.backup_id, run.state) == ("restore", point, "queued")
     assert submit.unsealed(shelf.installation, run)["targets"] == [target]
@@ -82,26 +65,25 @@ def test_a_target_that_changed_since_the_review_is_shown_again(shelf: Shelf, adm
     admin.submit(f"{address}/target", where="new")
     generated = shelf.installation.settings.home.parent / f"restored-{point[3:11]}"
     assert str(generated) in words(admin, f"{address}/review")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', admin.get(f"{address}/review").text)
-    assert token
+    seen = shown(admin, address)
     generated.mkdir()
-    refused = admin.client.post(f"{address}/start", data={"csrf_token": token[1]})
+    refused = start(admin, address, seen)
     assert refused.status_code == 409
     assert f"The folder: {generated} then, {generated}-2 now." in html.unescape(refused.text)
     assert started(shelf) == []
-    assert admin.submit(f"{address}/start", form=f"{address}/target").status_code == 303
+    assert start(admin, address).status_code == 303
 
 
 def test_two_clicks_start_one_restore(shelf: Shelf, admin: Browser) -> None:
     shelf.configure()
     address = draft(admin, shelf.backup())
     admin.submit(f"{address}/target", where="new")
-    words(admin, f"{address}/review")
+    seen = shown(admin, address)
     installation, name = shelf.installation, address.rsplit("/", 1)[1]
     same = [restore_drafts.find(installation, "user:maria", name) for _ in range(2)]
-    restore_drafts.start(installation, "user:maria", same[0], tell=shelf.told.append)
+    restore_drafts.start(installation, "user:maria", same[0], seen, tell=shelf.told.append)
     with pytest.raises(Conflict, match="started already"):
-        restore_drafts.start(installation, "user:maria", same[1], tell=shelf.told.append)
+        restore_drafts.start(installation, "user:maria", same[1], seen, tell=shelf.told.append)
     assert len(started(shelf)) == 1
 
 
@@ -188,9 +170,7 @@ def test_what_was_chosen_in_the_contents_is_what_is_restored(shelf: Shelf, admin
     assert "\\xff odd" in words(admin, f"{address}/what")
     admin.submit(f"{address}/target", where="new")
     assert "1 files, 3 B" in words(admin, f"{address}/review").replace("\N{NO-BREAK SPACE}", " ")
-    run = runs.find(
-        shelf.installation, admin.submit(f"{address}/start", form=f"{address}/review").location.rsplit("/", 1)[1]
-    )
+    run = runs.find(shelf.installation, start(admin, address).location.rsplit("/", 1)[1])
     assert run.arguments["only"] == [os.fsdecode(odd)]
 
 
@@ -258,11 +238,14 @@ def test_what_was_never_tested_is_a_warning(shelf: Shelf, admin: Browser, tmp_pa
     one, two = shelf.backup(), shelf.backup()
     shelf.verify(two)
     said = words(admin, "/verification")
-    assert "Tested" in said
+    assert ("Never restored" in said, "Tested" in said) == (True, False)
     assert "1 never checked" in said
     assert "limit 5 min, not proved" in said.replace("\N{NO-BREAK SPACE}", " ")
+    restored(shelf, two, tmp_path / "part", only=(str(shelf.source / "counter"),))
+    assert "not proved" in words(admin, "/verification")
     restored(shelf, two, tmp_path / "out")
-    assert "not proved" not in words(admin, "/verification")
+    said = words(admin, "/verification")
+    assert ("Tested" in said, "not proved" in said) == (True, False)
     records.set_states(shelf.installation, shelf.place(), {parse("bk", one): "damaged"})
     assert "1 damaged" in words(admin, "/verification")
 

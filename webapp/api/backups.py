@@ -27,6 +27,7 @@ from webapp.schema.fields import Id, Label, Model
 from webapp.services import audit, history, pins, records, stats, submit
 from webapp.services.access import require
 from webapp.services.history import Wanted
+from webapp.services.repositories import silent
 
 ROUTES = Routes()
 _LOCATION = ("Location",)
@@ -164,7 +165,7 @@ def pin_backup(call: Call) -> Answer:
         identity=actor.identity,
         reason=asked.reason,
         until_at=until_at,
-        tell=lambda text: None,
+        tell=silent,
     )
     public_id = made.backup.public_id
     after = {"reason": asked.reason, "untilAt": until_at}

@@ -28,6 +28,7 @@ from webapp.errors import Fault, Faulty
 from webapp.schema import times
 from webapp.schema.fields import Id, Model
 from webapp.services import configurations, history, schedules, trials
+from webapp.services.repositories import silent
 
 ROUTES = Routes()
 _VERSION = re.compile(r'(?:W/)?"(\d{1,9})"')
@@ -167,7 +168,7 @@ def import_config(call: Call) -> Answer:
 def test_config(call: Call) -> Answer:
     """Connects to the sources and destinations of a stored configuration; nothing is backed up."""
     home = call.installation.settings.home
-    found = trials.trial(call.installation, call.body.config_id, cwd=home, tell=lambda text: None)
+    found = trials.trial(call.installation, call.body.config_id, cwd=home, tell=silent)
     findings: list[dict[str, Any]] = [
         {
             "pointer": each.pointer,

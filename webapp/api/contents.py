@@ -33,6 +33,7 @@ from webapp.sending import sent
 from webapp.services import browsing, downloads, exports, links
 from webapp.services.browsing import Entry, Point
 from webapp.services.downloads import Wish
+from webapp.services.repositories import silent
 
 ROUTES = Routes()
 Form = Literal["file", "dump", "sql", "zip", "tar"]
@@ -188,7 +189,7 @@ def create_download_link(call: Call) -> Answer:
 def export_backup(call: Call) -> Answer:
     """Puts a part of a restore point, as of a download, into the bucket that holds it, as an object in the clear."""
     wish = Wish(call.path["backup_id"], call.body.path, call.body.form)
-    return started(exports.send(call.installation, call.actor, wish, tell=lambda text: None))
+    return started(exports.send(call.installation, call.actor, wish, tell=silent))
 
 
 @ROUTES.add(
@@ -213,7 +214,7 @@ def create_export_link(call: Call) -> Answer:
 
 
 def _point(call: Call) -> Point:
-    return browsing.open_point(call.installation, call.path["backup_id"], tell=lambda text: None)
+    return browsing.open_point(call.installation, call.path["backup_id"], tell=silent)
 
 
 def _roots(point: Point) -> Iterator[Entry]:

@@ -15,6 +15,7 @@ from webapp.schema import kinds
 from webapp.schema.fields import Label, Model
 from webapp.schema.redact import settings_without_secrets
 from webapp.services import audit, destinations, submit
+from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
 
 ROUTES = Routes()
@@ -69,7 +70,7 @@ def add_destination(call: Call) -> Answer:
     unknown = [key for key in asked.config if kinds.inside(key) not in known]
     if unknown:
         raise Faulty("The body does not fit.", [Fault(f"/config/{key}", "is not known here.") for key in unknown])
-    added = destinations.add(call.installation, asked.name, asked.type, asked.config, tell=lambda text: None)
+    added = destinations.add(call.installation, asked.name, asked.type, asked.config, tell=silent)
     made = added.destination
     after = {"name": made.name, "type": made.kind}
     audit.add(call.installation, call.actor, "destination.added", str(made.id), after=after)

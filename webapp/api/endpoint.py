@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -20,7 +20,7 @@ from webapp.extensions import installation
 from webapp.installation import Installation
 from webapp.schema import document as strict
 from webapp.security import needs
-from webapp.services import idempotency
+from webapp.services import destination_names, idempotency
 from webapp.services.access import Actor
 
 IDEMPOTENCY = "Idempotency-Key"
@@ -115,7 +115,7 @@ def view_of(endpoint: Endpoint) -> Callable[..., Response]:
         )
         if endpoint.starts_work and request.headers.get(IDEMPOTENCY):
             return _respond(_once(endpoint, call))
-        return _respond(endpoint.handler(call))
+        return _respond(_for(call, endpoint.handler(call)))
 
     return view
 
@@ -130,13 +130,22 @@ def _once(endpoint: Endpoint, call: Call) -> Answer:
     if claim.status is not None:
         return Answer(claim.body, claim.status, {} if claim.location is None else {"Location": claim.location})
     try:
-        answer = endpoint.handler(call)
+        answer = _for(call, endpoint.handler(call))
     except BaseException:
         idempotency.forget(call.installation, claim)
         raise
     plain = json.loads(text_of(answer.document))
     idempotency.keep(call.installation, claim, answer.status, plain, answer.headers.get("Location"))
     return answer
+
+
+def _for(call: Call, answer: Answer) -> Answer:
+    """As this caller may read it: where backups lie is not for everybody, and destinations without a name are called
+    after it."""
+    if isinstance(answer.document, Response):
+        return answer
+    names = destination_names.shown_names(call.installation, call.actor)
+    return replace(answer, document=destination_names.renamed(answer.document, names)) if names else answer
 
 
 def _body() -> Any:

@@ -13,6 +13,7 @@ from webapp.errors import Conflict, Fault, Faulty, NotBuilt
 from webapp.models import Run
 from webapp.schema.fields import Label, Model
 from webapp.services import journal, records, replace_plans, replacing, submit
+from webapp.services.repositories import silent
 
 ROUTES = Routes()
 _LOCATION = ("Location",)
@@ -113,7 +114,7 @@ def plan_restore(call: Call) -> Answer:
     wish = replace_plans.Wish(
         asked.backup_id, call.actor.identity, () if asked.target is None else (asked.target,), tuple(asked.only)
     )
-    made = replace_plans.make(call.installation, wish, cwd=call.installation.settings.home, tell=lambda text: None)
+    made = replace_plans.make(call.installation, wish, cwd=call.installation.settings.home, tell=silent)
     return Answer(replace_plans.document(made), 201)
 
 

@@ -29,8 +29,18 @@ from webapp.api.schemas import (
 from webapp.errors import Forbidden
 from webapp.models import Run
 from webapp.schema.fields import Id, Model
-from webapp.services import cleanup_documents, cleanup_plans, history, restore_points, run_lines, runs, submit
+from webapp.services import (
+    cleanup_documents,
+    cleanup_plans,
+    cleanup_requests,
+    history,
+    restore_points,
+    run_lines,
+    runs,
+    submit,
+)
 from webapp.services.history import Wanted
+from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
 
 ROUTES = Routes()
@@ -125,18 +135,23 @@ def get_log(call: Call) -> Answer:
     body=Cleanup,
     answer=RUN,
     status=202,
-    errors=(404, 409),
+    errors=(404, 409, 503),
     starts_work=True,
     headers=("Location",),
 )
 def apply_retention(call: Call) -> Answer:
-    """Applies retention, then frees space. Deleting at once needs a super_admin."""
+    """Applies retention, then frees space. Deleting at once needs a super_admin. A confirmation is for what would go
+    now: if more would go when the run begins, nothing of that configuration is removed."""
     asked = call.body
     if asked.now and not call.actor.may("retention.delete_now"):
         raise Forbidden("The role super_admin is needed to delete at once.", hint="Leave `now` out.")
     if asked.config_id is not None:
         restore_points.require_series(call.installation, asked.config_id)
-    arguments = {"now": asked.now, "confirmed": list(asked.confirm)}
+    order = cleanup_plans.Order(call.actor.identity, asked.config_id, at_once=asked.now)
+    plan = cleanup_plans.Plan(order)
+    if asked.confirm:
+        plan = cleanup_plans.plan(call.installation, order, progress=Silent(), tell=silent)
+    arguments = cleanup_requests.arguments(plan, confirmed=asked.confirm)
     new = NewRun("cleanup", call.actor.identity, config_id=asked.config_id, arguments=arguments)
     return started(submit.submit(call.installation, new))
 
@@ -152,7 +167,7 @@ def apply_retention(call: Call) -> Answer:
 def preview_retention(call: Call) -> Answer:
     """What applying retention would do: each restore point at each destination, kept or not, why, and the bytes."""
     order = cleanup_plans.Order(call.actor.identity, call.query.config_id)
-    plan = cleanup_plans.plan(call.installation, order, progress=Silent(), tell=lambda text: None)
+    plan = cleanup_plans.plan(call.installation, order, progress=Silent(), tell=silent)
     return Answer(cleanup_documents.document(plan))
 
 

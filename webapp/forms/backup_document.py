@@ -160,8 +160,8 @@ def _destinations(form: Backup, base: Mapping[str, Any]) -> list[tuple[Any, Docu
         row = entry.form
         if row.removed.data or not row.kind.data:
             continue
-        was = "" if row.was.data is None else str(row.was.data)
-        known = before[int(was)] if was.isdigit() and int(was) < len(before) else {}
+        was = numeral(row.was.data)
+        known = before[was] if was is not None and was < len(before) else {}
         found.append((row, _destination(row, known)))
     return found
 
@@ -188,12 +188,12 @@ def _destination(row: Any, known: Mapping[str, Any]) -> Document:
 
 def secret_is_stored(base: Mapping[str, Any], row: Any, name: str) -> bool:
     """Whether there is something that an empty field of this row would keep."""
-    was = row.was.data
+    was = numeral(row.was.data)
     places = list(base.get("destinations", ()))
-    if was is None or not str(was).isdigit() or int(was) >= len(places):
+    if was is None or was >= len(places):
         return False
     kind, _, setting = name.partition("_")
-    item = places[int(was)]
+    item = places[was]
     return item.get("type") == kind and bool(item["config"].get(kinds.outside(setting)))
 
 
@@ -205,9 +205,13 @@ def _split(text: str | None) -> list[str]:
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
+def numeral(text: Any) -> int | None:
+    """A number of at most nine plain digits; None for anything else."""
+    cleaned = str("" if text is None else text).strip()
+    return int(cleaned) if cleaned.isascii() and cleaned.isdecimal() and len(cleaned) < 10 else None
+
+
 def _number(text: Any) -> Any:
     """A number as one; anything else as it was typed, so that the schema can say what is wrong with it."""
-    cleaned = str("" if text is None else text).strip()
-    if not cleaned:
-        return None
-    return int(cleaned) if cleaned.isascii() and cleaned.isdigit() and len(cleaned) < 10 else cleaned
+    found = numeral(text)
+    return found if found is not None else str("" if text is None else text).strip() or None

@@ -77,9 +77,7 @@ class BackupCopy(Base):
     __table_args__ = (
         Index("one_copy_per_destination", "backup_id", "destination_id", unique=True),
         # The few damaged or trashed copies among 100,000, and what is present, without the rows of what was removed.
-        Index(
-            "ix_backup_copies_state_trashed_at", "state", "trashed_at", "backup_id", "destination_id", "verified_at"
-        ),
+        Index("ix_backup_copies_state_trashed_at", "state", "trashed_at", "backup_id", "destination_id", "verified_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -12,12 +12,11 @@ from sqlalchemy import func, select
 from webapp.installation import Installation
 from webapp.models import DayFigures, Destination, Run, RunPhase, Schedule
 from webapp.models.figures import EVERY
-from webapp.models.run import ACTIVE, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, UNDO, WARNING
-from webapp.services import trends
+from webapp.models.run import ACTIVE, FAILED, INTERRUPTED, SUCCEEDED, WARNING
+from webapp.services import proofs, trends, waiting
 from webapp.services.figures import STATE, day_of, part
 
 DAYS = 30
-_PATIENCE = timedelta(minutes=2)
 GOOD, WARNED, BAD, NOTHING = "good", "warning", "failed", "nothing"
 
 
@@ -116,9 +115,7 @@ def days(installation: Installation, config_ids: Collection[str] | None = None) 
 
 def current(installation: Installation) -> Current:
     """Two facts in one query: the overview may ask twelve."""
-    last = select(func.max(Run.id)).where(
-        Run.kind == "restore", Run.type.is_distinct_from(UNDO), Run.state.in_((SUCCEEDED, WARNING))
-    )  # to undo a restore is none: it takes seconds
+    last = select(func.max(Run.id)).where(proofs.proving_restore())
     newest = (
         select(RunPhase.run_id, func.max(RunPhase.position).label("position"))
         .where(RunPhase.run_id.in_(select(Run.id).where(Run.state.in_(ACTIVE))))
@@ -154,15 +151,10 @@ def _by_configuration(rows: Iterable[tuple[str, str, Mapping[str, int]]], today:
 def standstill(installation: Installation) -> str:
     """Why backups do not run by themselves just now, in a sentence; "" while they do: nothing that was due more than
     two minutes ago was left undone, and no run has waited for so long for a worker."""
-    late = installation.clock() - _PATIENCE
+    late = installation.clock() - waiting.PATIENCE
     busy = select(Run.config_id).where(Run.kind == "create", Run.state.in_(ACTIVE), Run.config_id.is_not(None))
     due: Any = select(func.min(Schedule.next_at)).where(Schedule.next_at < late, Schedule.config_id.not_in(busy))
-    alive = installation.clock() - timedelta(seconds=installation.expiry_seconds)
-    served = select(Run.queue).where(Run.state == RUNNING, Run.heartbeat_at >= alive, Run.queue.is_not(None))
-    waiting: Any = select(func.min(Run.created_at)).where(
-        Run.state == QUEUED, Run.created_at < late, Run.queue.not_in(served)
-    )
-    query = select(due.scalar_subquery(), waiting.scalar_subquery())
+    query = select(due.scalar_subquery(), waiting.unserved_since(installation))
     with installation.database.reading() as session:
         since, asked = session.execute(query).one()
     if since is not None:

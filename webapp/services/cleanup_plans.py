@@ -72,6 +72,16 @@ class Plan:
     questions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What has to be confirmed, by configuration."""
 
+    def leaving(self, config_id: str) -> list[str]:
+        """Which copies of this configuration go: the row of the destination and the id of the restore point, as
+        `3 bk_…`. With `at_once` also what lies in the trash, as that goes for good."""
+        parts = [(place.destination.id, part) for place in self.places for part in place.parts]
+        mine = [(number, part) for number, part in parts if part.configuration.id == config_id]
+        going = {f"{number} {each.backup.public_id}" for number, part in mine for each in part.going}
+        if self.order.at_once:
+            going |= {f"{number} {copy.backup.public_id}" for number, part in mine for copy in part.trash}
+        return sorted(going)
+
     @property
     def failures(self) -> list[Exception]:
         """Why destinations could not be looked at."""

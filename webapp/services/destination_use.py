@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -15,11 +14,10 @@ from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Destination
 from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.schema import kinds, placeholders
-from webapp.services import configurations, destinations, fullness, objectives, trends
-from webapp.services.fullness import Room
-from webapp.services.restore_points import total_of
+from webapp.services import configurations, destinations, fullness
+from webapp.services.fullness import Left
+from webapp.services.sql_terms import total_of
 
-PACE = timedelta(days=30)
 READY, UNTESTED, UNUSABLE, FILLING, HURT = "ready", "never tested", "not usable", "nearly full", "damaged"
 
 
@@ -35,15 +33,18 @@ class Part:
 @dataclass(frozen=True)
 class Use:
     """`named_by` are the configurations that keep backups there; `trashed` and `hurt` count copies in its trash and
-    damaged or lost ones. `room` is None where a place cannot tell, `days_left` where it does not grow either."""
+    damaged or lost ones."""
 
-    destination: Destination
+    left: Left
     named_by: tuple[str, ...]
     parts: tuple[Part, ...]
     trashed: int
     hurt: int
-    room: Room | None
-    days_left: float | None
+
+    @property
+    def destination(self) -> Destination:
+        """The place itself."""
+        return self.left.destination
 
     @property
     def points(self) -> int:
@@ -63,7 +64,7 @@ class Use:
             return UNUSABLE
         if self.hurt:
             return HURT
-        if self.room is not None and fullness.is_low(self.room, self.days_left):
+        if self.left.is_low:
             return FILLING
         return UNTESTED if probe is None else READY
 
@@ -72,8 +73,15 @@ def uses(installation: Installation) -> list[Use]:
     """Every destination, by name."""
     found = destinations.listing(installation)
     named, (parts, counts) = configurations_at(installation, found), _copies(installation)
-    grown = trends.grown(installation, installation.clock() - PACE)
-    return [_use(installation, each, named, parts, counts, grown.get(each.id, 0)) for each in found]
+    return [
+        Use(
+            left,
+            named.get(left.destination.id, ()),
+            tuple(sorted(parts.get(left.destination.id, []), key=lambda part: (-part.stored, part.config_id))),
+            *counts.get(left.destination.id, (0, 0)),
+        )
+        for left in fullness.left(installation, found)
+    ]
 
 
 def configurations_at(installation: Installation, found: Sequence[Destination]) -> dict[int, tuple[str, ...]]:
@@ -123,21 +131,6 @@ def _place(installation: Installation, item: Mapping[str, Any]) -> str:
                 settings[key] = placeholders.substitute(value, installation.settings.environment)
         return destinations.place_of(installation, kind, settings)
     return ""
-
-
-def _use(
-    installation: Installation,
-    destination: Destination,
-    named: Mapping[int, tuple[str, ...]],
-    parts: Mapping[int, list[Part]],
-    counts: Mapping[int, tuple[int, int]],
-    grown: int,
-) -> Use:
-    room = fullness.room(installation, destination)
-    days = objectives.days_until_full(None if room is None else room.free, grown / PACE.days)
-    trashed, hurt = counts.get(destination.id, (0, 0))
-    mine = tuple(sorted(parts.get(destination.id, []), key=lambda part: (-part.stored, part.config_id)))
-    return Use(destination, named.get(destination.id, ()), mine, trashed, hurt, room, days)
 
 
 def _copies(installation: Installation) -> tuple[dict[int, list[Part]], dict[int, tuple[int, int]]]:

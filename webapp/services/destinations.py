@@ -26,7 +26,7 @@ from webapp.installation import Installation
 from webapp.models import BackupCopy, Destination
 from webapp.schema import kinds, placeholders
 from webapp.schema.resolve import DestinationPlan
-from webapp.services import keyrings, secrets
+from webapp.services import destination_names, keyrings, secrets
 from webapp.services.keyrings import Tell
 from webapp.services.repositories import (
     adopt,
@@ -37,7 +37,6 @@ from webapp.services.repositories import (
     used_destinations,
 )
 
-_NAME = 200
 _SAME_NAME = 100
 
 
@@ -75,7 +74,7 @@ def for_plan(installation: Installation, plan: DestinationPlan, *, tell: Tell) -
         return find(installation, plan.ref)
     assert plan.kind is not None
     place = place_of(installation, plan.kind, plan.settings)
-    new = _row(installation, _title(plan.kind, plan.typed), plan.kind, plan.typed, place, tell)
+    new = _row(installation, destination_names.title(plan.kind, plan.typed), plan.kind, plan.typed, place, tell)
     with installation.database.reading() as session:
         known = session.scalars(select(Destination).where(Destination.place == place)).first()
     if known is not None:
@@ -93,13 +92,13 @@ def peek(installation: Installation, plan: DestinationPlan) -> Destination:
         known = session.scalars(select(Destination).where(Destination.place == place)).first()
     # Resolved settings, secrets among them: this row is never stored.
     return known or Destination(
-        name=_title(plan.kind, plan.typed), kind=plan.kind, settings=dict(plan.settings), place=place
+        name=destination_names.title(plan.kind, plan.typed), kind=plan.kind, settings=dict(plan.settings), place=place
     )
 
 
 def unstored(installation: Installation, name: str, kind: str, typed: Mapping[str, Any]) -> Destination:
     """The row of a place, with resolved settings, secrets among them: it is never stored. Raises Invalid."""
-    if not name.strip() or len(name) > _NAME or not name.isprintable():
+    if not name.strip() or len(name) > destination_names.LONGEST or not name.isprintable():
         raise Invalid("The name of a destination must be 1 to 200 printable characters.")
     resolved = _resolved(installation, typed)
     try:
@@ -334,11 +333,3 @@ def _resolved(installation: Installation, typed: Mapping[str, Any]) -> dict[str,
             detail = f"names ${{{error.args[0]}}}, but that variable is not set."
             raise Invalid(str(Fault(f"/config/{key}", detail))) from None
     return resolved
-
-
-def _title(kind: str, typed: Mapping[str, Any]) -> str:
-    """How people are told of a destination that has no name: its path or its bucket."""
-    main = str(typed.get("path") or typed.get("bucket") or kind)
-    prefix = str(typed.get("prefix") or "").strip("/")
-    text = main if kind == "local" else f"{kind}://{main}" + (f"/{prefix}" if prefix else "")
-    return text[: _NAME - 5]

@@ -22,8 +22,8 @@ from webapp.models import Backup, BackupCopy, DayFigures, Run
 from webapp.models.backup import MISSED
 from webapp.models.figures import EVERY
 from webapp.models.run import ENDED, FAILED, INTERRUPTED, SUCCEEDED, UNDO, WARNING
-from webapp.services.sql_times import epoch, utc_day
-from webapp.services.sql_totals import total_of
+from webapp.services.sql_terms import epoch, total_of, utc_day
+from webapp.services.wholes import is_whole
 
 CREATE, RESTORE = "create", "restore"
 GOOD = (SUCCEEDED, WARNING)
@@ -39,8 +39,8 @@ _LOCK = 0x46696775  # any number that is ours: on PostgreSQL days are added up o
 
 @dataclass
 class Facts:
-    """Of one configuration on one day: its sums, how many good backups took how long (two digits of seconds), when they
-    ended, and its slowest restore, in seconds."""
+    """Of one configuration on one day: its sums, how many good backups took how long (two digits of seconds), when
+    those of all of its sources ended, and its slowest restore, in seconds."""
 
     sums: Counter[str] = field(default_factory=Counter)
     took: Counter[str] = field(default_factory=Counter)
@@ -75,8 +75,12 @@ def counted(
 ) -> dict[tuple[str, str], Facts]:
     """What is added up from runs and restore points themselves, by configuration and day. Two queries."""
     found: dict[tuple[str, str], Facts] = defaultdict(Facts)
-    for name, day, kind, state, cause, began, ended in session.execute(_runs(start, end, config_id)):
-        _count_run(found[name, day], kind, state, cause, None if None in (began, ended) else (began, ended))
+    for name, day, kind, state, cause, whole, began, ended in session.execute(_runs(start, end, config_id)):
+        facts = found[name, day]
+        if kind == RESTORE:
+            _count_restore(facts, state, began, ended)
+        else:
+            _count_backup(facts, state, cause, began, ended, is_whole=bool(whole))
     seen = set()
     for number, name, day, backup_type, place, *totals in session.execute(_points(start, end, config_id)):
         sums, stored = found[name, day].sums, int(totals[-1])
@@ -143,19 +147,26 @@ def part(sums: Mapping[str, int], name: str) -> dict[str, int]:
     return {key.removeprefix(name): count for key, count in sums.items() if key.startswith(name)}
 
 
-def _count_run(facts: Facts, kind: str, state: str, cause: str | None, times: tuple[float, float] | None) -> None:
-    took = None if times is None else max(0.0, round(times[1] - times[0], 3))
-    if kind == RESTORE:
-        if took is not None and state in GOOD:
-            facts.slowest = max(facts.slowest or 0.0, took)
-        return
+def _count_restore(facts: Facts, state: str, began: float | None, ended: float | None) -> None:
+    if state in GOOD and began is not None and ended is not None:
+        facts.slowest = max(facts.slowest or 0.0, _seconds(began, ended))
+
+
+def _count_backup(
+    facts: Facts, state: str, cause: str | None, began: float | None, ended: float | None, *, is_whole: bool
+) -> None:
     facts.sums[STATE + state] += 1
     if state in (FAILED, INTERRUPTED):
         facts.sums[CAUSE + (cause or "unknown")] += 1
-    if times is not None and took is not None and state in GOOD:
-        facts.ends.append(times[1])
+    if state in GOOD and began is not None and ended is not None:
         # Two digits are what a person reads; whole ones would make a day's row as long as its runs are many.
-        facts.took[f"{took:.2g}"] += 1
+        facts.took[f"{_seconds(began, ended):.2g}"] += 1
+        if is_whole:
+            facts.ends.append(ended)
+
+
+def _seconds(began: float, ended: float) -> float:
+    return max(0.0, round(ended - began, 3))
 
 
 def _runs(start: datetime, end: datetime, config_id: str | None) -> Select[*tuple[Any, ...]]:
@@ -165,6 +176,7 @@ def _runs(start: datetime, end: datetime, config_id: str | None) -> Select[*tupl
         Run.kind,
         Run.state,
         Run.cause,
+        is_whole(Run),
         epoch(Run.started_at),
         epoch(Run.finished_at),
     ).where(
@@ -201,6 +213,7 @@ def _end_before(session: Session, config_id: str, start: datetime) -> float | No
         Run.state.in_(GOOD),
         Run.started_at.is_not(None),
         Run.created_at < start,
+        is_whole(Run),
     )
     return session.scalars(query.order_by(Run.created_at.desc()).limit(1)).first()
 

@@ -5,6 +5,7 @@ Only folders know how much room is left (a bucket has no end), so nobody far awa
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +21,7 @@ from webapp.services import objectives, recipients, repositories, trends
 
 # Full within so many days at the pace of the last thirty, or with so little left, whichever comes first.
 DAYS, SHARE = 7.0, 0.05
-_PACE = timedelta(days=30)
+PACE = timedelta(days=30)
 _AGAIN_AT_LEAST = timedelta(hours=1)
 
 
@@ -32,29 +33,46 @@ class Room:
     total: int
 
 
+@dataclass(frozen=True)
+class Left:
+    """`room` is None where a place cannot tell (a bucket has no end), `days` where it does not grow either."""
+
+    destination: Destination
+    room: Room | None
+    days: float | None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it is time to say so: it is nearly full, or more than half full and will be full within DAYS."""
+        if self.room is None:
+            return False
+        free, total = self.room.free, self.room.total
+        return free < SHARE * total or (self.days is not None and self.days < DAYS and free < total / 2)
+
+
 def look(installation: Installation) -> list[str]:
     """The destinations that are nearly full and of which that was not told lately; an event was written for each."""
     told = []
-    for destination in repositories.used_destinations(installation):
-        found = room(installation, destination)
-        if found is None or found.free >= found.total / 2:
+    for each in left(installation, repositories.used_destinations(installation)):
+        destination = each.destination
+        if each.room is None or not each.is_low or _was_told(installation, destination):
             continue
-        grown = trends.grown(installation, installation.clock() - _PACE).get(destination.id, 0)
-        days = objectives.days_until_full(found.free, grown / _PACE.days)
-        if not is_low(found, days):
-            continue
-        if _was_told(installation, destination):
-            continue
-        details = {"destination": destination.name, "freeBytes": found.free, "days": days}
+        details = {"destination": destination.name, "freeBytes": each.room.free, "days": each.days}
         with installation.database.transaction() as session:
             session.add(Event(kind=recipients.FULL, at=installation.clock(), details=details))
         told.append(destination.name)
     return told
 
 
-def is_low(room: Room, days: float | None) -> bool:
-    """Whether it is time to say so: it is nearly full, or will be within DAYS and is more than half full already."""
-    return room.free < SHARE * room.total or (days is not None and days < DAYS and room.free < room.total / 2)
+def left(installation: Installation, found: Iterable[Destination]) -> list[Left]:
+    """How much room each of them has, and for how long it lasts at the pace of the last thirty days. One query."""
+    grown = trends.grown(installation, installation.clock() - PACE)
+    places = []
+    for each in found:
+        space = room(installation, each)
+        days = objectives.days_until_full(None if space is None else space.free, grown.get(each.id, 0) / PACE.days)
+        places.append(Left(each, space, days))
+    return places
 
 
 def room(installation: Installation, destination: Destination) -> Room | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from sqlalchemy import func, select
 
@@ -11,6 +12,7 @@ from webapp.models import Backup, BackupCopy, Configuration, Schedule
 from webapp.models.backup import PRESENT
 from webapp.models.event import MISSED, Event
 from webapp.services import schedules
+from webapp.services.wholes import is_whole
 
 # Without an objective of its own a configuration may miss one time of its schedule, and this much of the next.
 GRACE = timedelta(minutes=15)
@@ -22,7 +24,7 @@ def look(installation: Installation) -> list[str]:
     usable = select(BackupCopy.backup_id).where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None))
     newest = (
         select(Backup.config_id, func.max(Backup.finished_at).label("at"))
-        .where(Backup.deleted_at.is_(None), Backup.id.in_(usable))
+        .where(Backup.deleted_at.is_(None), Backup.id.in_(usable), is_whole(Backup))
         .group_by(Backup.config_id)
         .subquery()
     )
@@ -57,8 +59,15 @@ def due_by(configuration: Configuration, schedule: Schedule, newest: datetime | 
         return since + timedelta(minutes=objectives["rpoMinutes"])
     if schedule.next_at is None or schedule.expression is None:
         return None
-    _, second = schedules.preview(schedule.expression, schedule.zone, max(since, configuration.updated_at), 2)
-    return second + GRACE
+    return _second(schedule.expression, schedule.zone, max(since, configuration.updated_at)) + GRACE
+
+
+@lru_cache(maxsize=4096)
+def _second(expression: str, zone: str, since: datetime) -> datetime:
+    """The time of a schedule after the next. It follows from these three alone, and to step through 200 schedules at
+    each look at a page takes 40 ms."""
+    _, second = schedules.preview(expression, zone, since, 2)
+    return second
 
 
 def _note(installation: Installation, configuration: Configuration, newest: datetime | None, *, is_late: bool) -> bool:

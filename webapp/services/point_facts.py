@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import distinct, func, or_, select
+from sqlalchemy import ColumnElement, case, distinct, func, literal_column, or_, select
 
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Verification
@@ -16,7 +18,7 @@ from webapp.models.backup import DAMAGED, LOST, PRESENT
 from webapp.models.verification import FOUND
 from webapp.services import retention
 from webapp.services.retention import Verdict
-from webapp.services.sql_times import utc_day
+from webapp.services.sql_terms import day_there
 
 WEEKS = 26
 _CHECKS = 20
@@ -25,7 +27,7 @@ _KEPT = (PRESENT, DAMAGED)
 
 @dataclass(frozen=True)
 class Day:
-    """The restore points of one day (UTC), and how many of them have a copy that is damaged or lost."""
+    """The restore points of one day, and how many of them have a copy that is damaged or lost."""
 
     day: date
     points: int
@@ -44,23 +46,30 @@ class Damage:
 
 
 def calendar(installation: Installation, config_id: str | None) -> list[Day]:
-    """The last 26 weeks, from a Monday on until today, a day each."""
-    today = installation.clock().date()
-    first = today - timedelta(days=today.weekday() + 7 * (WEEKS - 1))
-    day: Any = utc_day(Backup.finished_at)
-    since = datetime.combine(first, datetime.min.time(), UTC)
+    """The last 26 weeks, in the zone of the configuration or of the service."""
+    with installation.database.reading() as session:
+        configuration = None if config_id is None else session.get(Configuration, config_id)
+    zone = retention.zone_of(installation, configuration)
+    days = weeks_until(installation.clock().astimezone(zone).date())
+    day: Any = day_there(Backup.finished_at, _ahead(days, zone)).label("day")
+    since = datetime.combine(days[0], time(), zone).astimezone(UTC)
     kept = Backup.deleted_at.is_(None), Backup.finished_at >= since
     of_one = () if config_id is None else (Backup.config_id == config_id,)
     hurt = BackupCopy.state.in_((DAMAGED, LOST)) & BackupCopy.trashed_at.is_(None)
     # Two queries: with the copies joined to all of them, 20,000 restore points take three times as long.
-    made = select(day, func.count(Backup.id)).where(*kept, *of_one).group_by(day)
+    made = select(day, func.count(Backup.id)).where(*kept, *of_one).group_by("day")
     bad = select(day, func.count(distinct(Backup.id))).join(BackupCopy, BackupCopy.backup_id == Backup.id)
-    bad = bad.where(hurt, *kept, *of_one).group_by(day)
+    bad = bad.where(hurt, *kept, *of_one).group_by("day")
     with installation.database.reading() as session:
         points = {row[0]: row[1] for row in session.execute(made)}
         damaged = {row[0]: row[1] for row in session.execute(bad)}
-    days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
     return [Day(each, points.get(f"{each}", 0), damaged.get(f"{each}", 0)) for each in days]
+
+
+def weeks_until(today: date) -> list[date]:
+    """The days of the last 26 weeks, from a Monday on."""
+    days = today.weekday() + 7 * (WEEKS - 1)
+    return [today - timedelta(days=days - number) for number in range(days + 1)]
 
 
 def kept_because(installation: Installation, config_id: str, points: Sequence[Backup]) -> Mapping[str, str]:
@@ -98,6 +107,20 @@ def damage(installation: Installation, point: Backup) -> Damage | None:
     reasons = dict.fromkeys(f"{error['destination']}: {error['reason']}" for error in told)
     is_whole = not told or any(not error["files"] for error in told)
     return Damage(sound, tuple(files), tuple(reasons), is_whole)
+
+
+def _ahead(days: Sequence[date], zone: ZoneInfo) -> ColumnElement[int]:
+    """By how many seconds the zone is ahead of UTC when a restore point ended. On a day on which clocks change it is
+    told at noon: before it by its first midnight, after it by its last, so every moment falls into its day."""
+    midnights = [datetime.combine(day, time(), zone) for day in (*days, days[-1] + timedelta(days=1))]
+    ahead = [int((midnight.utcoffset() or timedelta()).total_seconds()) for midnight in midnights]
+    changes: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (Backup.finished_at < midnight.replace(hour=12).astimezone(UTC), literal_column(f"{before}"))
+        for midnight, (before, after) in zip(midnights, pairwise(ahead), strict=False)
+        if before != after
+    ]
+    last: ColumnElement[int] = literal_column(f"{ahead[-1]}")
+    return case(*changes, else_=last) if changes else last
 
 
 def _said(verdict: Verdict) -> str:

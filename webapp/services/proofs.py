@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, distinct, func, select, tuple_
+from sqlalchemy import ColumnElement, case, distinct, func, select
 from sqlalchemy.orm import Session
 
 from webapp.installation import Installation
 from webapp.models import Backup, BackupCopy, Configuration, Run, Verification
 from webapp.models.backup import DAMAGED, LOST, PRESENT
-from webapp.models.run import ACTIVE, SUCCEEDED, UNDO, WARNING
+from webapp.models.run import ACTIVE, SUCCEEDED, UNDO
+from webapp.services import protection, records
 from webapp.services.before_replacing import PREFIX
+from webapp.services.wholes import is_whole
 
 NEVER, UNREAD, STALE, HURT, PROVED = "never tested", "never checked", "not lately", "damaged", "tested"
-_CHECKED_DAYS = 30
+UNRESTORED = "never restored"
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Proof:
-    """One configuration. `points` can be used, `unchecked` of them were never read back in full, `damaged` have a copy
-    that is damaged or lost; `newest` is the public id of the newest that can be used. `rto_minutes` is what was
-    promised, `restore` the last restore that ended well."""
+    """One configuration. `points` can be used and hold all of its sources, `unchecked` of them were never read back in
+    full, and `newest` is the public id of the newest; `damaged` ones have a copy that is damaged or lost. `rto_minutes`
+    is what was promised, `restore` the last restore of a whole restore point without a problem."""
 
     configuration: Configuration
     points: int
@@ -53,7 +55,9 @@ class Proof:
             return HURT
         if self.checked_at is None:
             return NEVER if self.restore is None else UNREAD
-        return STALE if (self.now - self.checked_at).days >= _CHECKED_DAYS else PROVED
+        if self.restore is None:
+            return UNRESTORED
+        return STALE if protection.is_check_old(self.checked_at, self.now) else PROVED
 
     @property
     def is_slow(self) -> bool:
@@ -87,11 +91,18 @@ def whole_check(installation: Installation) -> Run | None:
         return session.scalars(query.order_by(Run.id.desc()).limit(1)).first()
 
 
+def proving_restore() -> ColumnElement[bool]:
+    """Which runs show that a restore works and how long it takes: all of a restore point, without a problem. An undo is
+    none (it takes seconds), nor is one file out of many."""
+    whole = func.coalesce(Run.arguments["only"].as_string(), "[]") == "[]"
+    return (Run.kind == "restore") & (Run.state == SUCCEEDED) & Run.type.is_distinct_from(UNDO) & whole
+
+
 class _Facts:
     """What the database knows of these configurations, by their id."""
 
     def __init__(self, session: Session, ids: Collection[str]) -> None:
-        usable = (BackupCopy.state == PRESENT) & BackupCopy.trashed_at.is_(None)
+        usable = (BackupCopy.state == PRESENT) & BackupCopy.trashed_at.is_(None) & is_whole(Backup)
         hurt = BackupCopy.state.in_((DAMAGED, LOST)) & BackupCopy.trashed_at.is_(None)
         query = (
             select(
@@ -99,7 +110,6 @@ class _Facts:
                 func.count(distinct(case((usable, Backup.id)))),
                 func.count(distinct(case((usable & BackupCopy.verified_at.is_not(None), Backup.id)))),
                 func.count(distinct(case((hurt, Backup.id)))),
-                func.max(case((usable, Backup.sequence))),
                 func.max(case((usable, BackupCopy.verified_at))),
             )
             .join(BackupCopy, BackupCopy.backup_id == Backup.id)
@@ -107,12 +117,11 @@ class _Facts:
             .group_by(Backup.config_id)
         )
         self.counts = {row[0]: tuple(row)[1:] for row in session.execute(query)}
-        wanted = [(name, counted[3]) for name, counted in self.counts.items()]
-        newest = select(Backup.config_id, Backup.public_id).where(tuple_(Backup.config_id, Backup.sequence).in_(wanted))
-        self.newest: dict[str, str] = {row[0]: row[1] for row in session.execute(newest)}
+        newest = select(records.newest_usable()).where(Configuration.id.in_(ids))
+        usables = select(Backup.config_id, Backup.public_id).where(Backup.id.in_(newest))
+        self.newest: dict[str, str] = {row[0]: row[1] for row in session.execute(usables)}
         self.checks = _last(session, ids, "verify", Run.state.not_in(ACTIVE))
-        well = Run.state.in_((SUCCEEDED, WARNING)) & Run.type.is_distinct_from(UNDO)
-        self.restores = _last(session, ids, "restore", well)
+        self.restores = _last(session, ids, "restore", proving_restore())
         read = (
             select(Verification.run_id, func.min(Verification.read_percent))
             .where(Verification.run_id.in_([run.id for run in self.checks.values()]))
@@ -122,7 +131,7 @@ class _Facts:
 
     def proof(self, configuration: Configuration, now: datetime) -> Proof:
         id = configuration.id
-        points, checked, hurt, _, checked_at = self.counts.get(id, (0, 0, 0, None, None))
+        points, checked, hurt, checked_at = self.counts.get(id, (0, 0, 0, None))
         run = self.checks.get(id)
         return Proof(
             configuration=configuration,

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
-from sqlalchemy.orm import Session, raiseload
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import count
 
 from webapp.installation import Installation
 from webapp.models import Alarm, Backup, BackupCopy, Configuration, Run, Schedule
 from webapp.models.backup import DAMAGED, LOST, MISSED, PRESENT
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
-from webapp.services import configurations, overdue
+from webapp.services import configurations, overdue, records
 from webapp.services.before_replacing import PREFIX
+from webapp.services.waiting import PATIENCE
+from webapp.services.wholes import is_whole
 
 PROTECTED, AT_RISK, UNPROTECTED, OFF = "protected", "at risk", "not protected", "switched off"
 STATUSES = (UNPROTECTED, AT_RISK, PROTECTED, OFF)
@@ -29,8 +32,6 @@ CHECKED_WITHIN = timedelta(days=30)
 RUN, VERIFY, RESUME, LOG = "run", "verify", "resume", "log"
 # What a cancelled run leaves behind is told by the one before it.
 _TELLING = (SUCCEEDED, WARNING, FAILED, INTERRUPTED)
-_PARTS = ("database", "files")
-_PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,38 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What is told of a restore point. Of hundreds the whole rows are not read: that took 20 ms."""
+
+    public_id: str
+    sequence: int
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is told of a run that ended."""
+
+    public_id: str
+    state: str
+    error: str | None
+
+
+@dataclass(frozen=True)
 class Protection:
     """One configuration. `limit` is when the next restore point has to be there, None when nothing was promised;
     `checked_at` when a restore point of it was last read back in full; `last_run` its last backup that ended."""
 
     configuration: Configuration
     schedule: Schedule | None
-    newest: Backup | None
+    newest: Point | None
     points: int
     limit: datetime | None
     checked_at: datetime | None
-    last_run: Run | None
+    last_run: Ended | None
     reasons: tuple[Reason, ...]
 
-    @property
+    @cached_property
     def status(self) -> str:
         """The worst of its reasons; protected without one."""
         found = {reason.status for reason in self.reasons}
@@ -77,6 +96,11 @@ def of_one(installation: Installation, config_id: str) -> Protection:
     if not found:
         configurations.find(installation, config_id)  # says what is wrong with the id
     return found[0]
+
+
+def is_check_old(checked_at: datetime, now: datetime) -> bool:
+    """Whether it is time to read a restore point back again."""
+    return now - checked_at > CHECKED_WITHIN
 
 
 def _judged(installation: Installation, config_id: str | None) -> list[Protection]:
@@ -101,9 +125,18 @@ class _Facts:
         )
         self.configurations = [tuple(row) for row in session.execute(of(wanted, Configuration.id))]
         self._of_points(session, of)
-        last = select(func.max(Run.id)).where(Run.kind == "create", Run.state.in_(_TELLING))
-        last = of(last, Run.config_id).group_by(Run.config_id)
-        self._runs = {run.config_id: run for run in session.scalars(select(Run).where(Run.id.in_(last)))}
+        # From the end of the index of each one's runs: to group 100,000 runs takes 75 ms.
+        last = (
+            select(Run.id)
+            .where(Run.config_id == Configuration.id, Run.kind == "create", Run.state.in_(_TELLING))
+            .order_by(Run.id.desc())
+            .limit(1)
+            .correlate(Configuration)
+            .scalar_subquery()
+        )
+        ends = of(select(last).where(Configuration.deleted_at.is_(None)), Configuration.id)
+        runs = select(Run.config_id, Run.public_id, Run.state, Run.error).where(Run.id.in_(ends))
+        self._runs = {id: Ended(public_id, state, error) for id, public_id, state, error in session.execute(runs)}
         bad = (
             select(Backup.config_id, BackupCopy.state, count(BackupCopy.id), func.max(Backup.sequence))
             .join(Backup, Backup.id == BackupCopy.backup_id)
@@ -122,32 +155,18 @@ class _Facts:
     def _of_points(self, session: Session, of: Any) -> None:
         """Restore points that can be used: a copy is present, not in the trash, and all of the sources are in it."""
         usable = (
-            select(
-                Backup.config_id,
-                Backup.type,
-                count(Backup.id.distinct()),
-                func.max(Backup.sequence),
-                func.max(BackupCopy.verified_at),
-            )
+            select(Backup.config_id, count(Backup.id.distinct()), func.max(BackupCopy.verified_at))
             .join(BackupCopy, BackupCopy.backup_id == Backup.id)
             .where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
+            .where(is_whole(Backup))
         )
-        types = {configuration.id: configuration.type for configuration, _ in self.configurations}
-        self._points: dict[str, int] = {}
-        self._checked: dict[str, datetime] = {}
-        newest: dict[str, int] = {}
-        for id, type, number, sequence, checked_at in session.execute(
-            of(usable, Backup.config_id).group_by(Backup.config_id, Backup.type)
-        ):
-            if type in _PARTS and types.get(id) not in _PARTS:
-                continue  # of this run alone somebody wanted a part
-            self._points[id] = self._points.get(id, 0) + number
-            newest[id] = max(newest.get(id, 0), sequence)
-            if checked_at is not None:
-                self._checked[id] = max(self._checked.get(id, checked_at), checked_at)
-        query = select(Backup).where(tuple_(Backup.config_id, Backup.sequence).in_(list(newest.items())))
-        found = session.scalars(query.options(raiseload(Backup.hold)))
-        self._newest = {each.config_id: each for each in found}
+        rows = session.execute(of(usable, Backup.config_id).group_by(Backup.config_id)).all()
+        self._points: dict[str, int] = {id: number for id, number, _ in rows}
+        self._checked: dict[str, datetime | None] = {id: checked_at for id, _, checked_at in rows}
+        newest = of(select(records.newest_usable()).where(Configuration.deleted_at.is_(None)), Configuration.id)
+        points = select(Backup.config_id, Backup.public_id, Backup.sequence, Backup.finished_at)
+        found = session.execute(points.where(Backup.id.in_(newest)))
+        self._newest = {id: Point(public_id, number, at) for id, public_id, number, at in found}
 
     def protection(self, configuration: Configuration, schedule: Schedule | None, now: datetime) -> Protection:
         id = configuration.id
@@ -172,29 +191,29 @@ def _of_schedule(configuration: Configuration, schedule: Schedule | None, now: d
     elif configuration.schedule is None:
         yield Reason(AT_RISK, "It has no schedule.", "It is backed up only when somebody asks for it.")
     elif schedule is None or schedule.version != configuration.version:
-        if now - configuration.updated_at > _PATIENCE:
+        if now - configuration.updated_at > PATIENCE:
             yield Reason(AT_RISK, "The scheduler has not taken it up.", "It does not run by itself.")
     elif schedule.paused_at is not None:
         yield Reason(AT_RISK, "It is paused.", "It does not run by itself until it is resumed.", RESUME)
 
 
-def _of_age(newest: Backup | None, limit: datetime | None, now: datetime) -> Iterator[Reason]:
+def _of_age(newest: Point | None, limit: datetime | None, now: datetime) -> Iterator[Reason]:
     if newest is None:
         yield Reason(UNPROTECTED, "It has no restore point.", "All of it would be lost.", RUN)
     elif limit is not None and limit < now:
         yield Reason(UNPROTECTED, "Its newest restore point is too old.", "The next one is overdue.", RUN)
-    elif newest.finished_at > now + _PATIENCE:
+    elif newest.finished_at > now + PATIENCE:
         yield Reason(AT_RISK, "Its newest restore point is dated in the future.", "Is the clock right?", RUN)
 
 
-def _of_run(run: Run | None) -> Iterator[Reason]:
+def _of_run(run: Ended | None) -> Iterator[Reason]:
     if run is not None and run.state in (FAILED, INTERRUPTED):
         yield Reason(AT_RISK, "Its last run failed.", run.error or "", LOG, run.public_id)
     elif run is not None and run.state == WARNING:
         yield Reason(AT_RISK, "Its last run left something out.", run.error or "", LOG, run.public_id)
 
 
-def _of_copies(newest: Backup | None, bad: Mapping[str, tuple[int, int]], alarms: int) -> Iterator[Reason]:
+def _of_copies(newest: Point | None, bad: Mapping[str, tuple[int, int]], alarms: int) -> Iterator[Reason]:
     if newest is None:
         return
     if alarms:
@@ -208,12 +227,12 @@ def _of_copies(newest: Backup | None, bad: Mapping[str, tuple[int, int]], alarms
         yield Reason(AT_RISK, "A destination lacks its newest restore point.", "The next run copies it there.", RUN)
 
 
-def _of_checks(newest: Backup | None, checked_at: datetime | None, now: datetime) -> Iterator[Reason]:
+def _of_checks(newest: Point | None, checked_at: datetime | None, now: datetime) -> Iterator[Reason]:
     if newest is None:
         return
     if checked_at is None:
         yield Reason(AT_RISK, "No restore point of it was ever checked.", "", VERIFY, newest.public_id)
-    elif now - checked_at > CHECKED_WITHIN:
+    elif is_check_old(checked_at, now):
         days = (now - checked_at).days
         text = f"No restore point of it was checked for {days} days."
         yield Reason(

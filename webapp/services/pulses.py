@@ -31,17 +31,19 @@ def beat(installation: Installation) -> None:
             session.merge(Pulse(part=part, at=installation.clock()))
 
 
-def silence(installation: Installation) -> str:
+def silence(installation: Installation) -> dict[str, str]:
     """Who has not reported for more than 90 seconds (four ticks, where ticks are rarer) and what that means, in a
-    sentence; "" while all do. A part that never reported was never started, and is not missed."""
+    sentence: TICK for the scheduler, without which nothing is known of the others, or queues without a worker. A part
+    that never reported was never started, and is not missed."""
     patience = max(_SILENCE, timedelta(seconds=_TICKS * installation.settings.timing.tick))
     late = installation.clock() - patience
     with installation.database.reading() as session:
-        silent = {row.part: row.at for row in session.scalars(select(Pulse).where(Pulse.at < late))}
-    if TICK in silent:
-        return f"The scheduler has not reported since {silent[TICK]:%Y-%m-%d %H:%M} UTC. No backup will run by itself."
-    for part, work in _WORK.items():
-        if part in silent:
-            since = f"{silent[part]:%Y-%m-%d %H:%M} UTC"
-            return f"The worker for {work} has not reported since {since}. They wait until it is back."
-    return ""
+        rows = session.scalars(select(Pulse).where(Pulse.at < late))
+        since = {row.part: f"has not reported since {row.at:%Y-%m-%d %H:%M} UTC." for row in rows}
+    if TICK in since:
+        return {TICK: f"The scheduler {since[TICK]} No backup will run by itself."}
+    return {
+        part: f"The worker for {work} {since[part]} They wait until it is back."
+        for part, work in _WORK.items()
+        if part in since
+    }

@@ -106,13 +106,13 @@ def _verify(installation: Installation, run: Run, cwd: Path, signs: Signs, tell:
 
 
 def _cleanup(installation: Installation, run: Run, cwd: Path, signs: Signs, tell: Tell) -> Finished:
-    from webapp.services import cleanup, cleanup_plans
+    from webapp.services import cleanup, cleanup_plans, cleanup_requests
 
     order = cleanup_plans.Order(
         run.identity, config_id=run.config_id, at_once=run.arguments.get("now", False), run_id=run.id
     )
     plan = cleanup_plans.plan(installation, order, progress=signs, tell=tell)
-    confirmed = run.arguments.get("confirmed", ())
+    plan, confirmed = cleanup_requests.bound(plan, run.arguments)
     return cleanup.apply(installation, plan, confirmed=confirmed, progress=signs, tell=tell)
 
 

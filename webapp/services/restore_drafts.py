@@ -5,10 +5,12 @@ see. Drafts are rows of restore_plans of a kind of their own, which nothing that
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from webapp.services.restore_plans import Plan
 KIND = "beside"
 VALID = timedelta(hours=1)
 _STARTING = "starting"
+_STARTS_WITHIN = timedelta(minutes=1)
 _COMPARED = 10
+_ELSEWHERE = "It was changed in another window; this is what it is now."
 _FORGOTTEN = "Nothing was restored. Begin again at the restore point."
 
 
@@ -36,7 +40,7 @@ _FORGOTTEN = "Nothing was restored. Begin again at the restore point."
 class Draft:
     """`only` is what is wanted (empty: all of it); `targets` where to, as `--to` takes it (empty: generated names);
     `has_target` once that was chosen; `seen` what the last review showed, None before it; `run_id` the run that it
-    became."""
+    became; `secret` marks what it shows."""
 
     public_id: str
     backup_id: str
@@ -47,18 +51,21 @@ class Draft:
     seen: Mapping[str, str] | None
     expires_at: datetime
     run_id: str | None
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Review:
-    """What would be done. `free_bytes` at the folder's disk, and `seconds`, what earlier restores let expect: None
-    where nobody can tell. `differences` are sentences: what is not any more as it was shown before."""
+    """What would be done; `shown` stands for all of it, and `start` takes it back. `free_bytes` at the folder's disk,
+    and `seconds`, what earlier restores let expect: None where nobody can tell. `differences` are sentences: what is
+    not any more as it was shown before."""
 
     backup: Backup
     plan: Plan
     free_bytes: int | None
     seconds: float | None
     differences: tuple[str, ...]
+    shown: str
 
 
 class Changed(Conflict):
@@ -94,13 +101,20 @@ def begin(installation: Installation, identity: str, backup: Backup, only: Itera
 
 
 def find(installation: Installation, identity: str, public_id: str) -> Draft:
-    """Raises NotFound, also for a draft of somebody else, and Conflict for one that is too old."""
+    """Raises NotFound, also for a draft of somebody else, and Conflict for one that is too old or just being started.
+    One whose start was cut short can be started again after a minute."""
     mine = select(RestorePlan).where(RestorePlan.public_id == public_id, RestorePlan.kind == KIND)
     with installation.database.reading() as session:
         row = session.scalars(mine.where(RestorePlan.identity == identity)).first()
     if row is None:
         raise NotFound("There is no such restore in preparation.", hint=_FORGOTTEN)
-    if row.run_id is None and row.expires_at <= installation.clock():
+    now, run_id = installation.clock(), row.run_id
+    if run_id == _STARTING:
+        if now < row.expires_at - VALID + _STARTS_WITHIN:
+            raise Conflict("This restore is being started.", hint="The list of restores shows it in a moment.")
+        _give_up(installation, row)
+        run_id = None
+    if run_id is None and row.expires_at <= now:
         raise Conflict("This restore was prepared more than an hour ago and is forgotten.", hint=_FORGOTTEN)
     opened = sealed.opened(installation, row.sealed, bound=sealed.of_plan(row.public_id))
     return Draft(
@@ -112,7 +126,8 @@ def find(installation: Installation, identity: str, public_id: str) -> Draft:
         row.place["verify"],
         row.state or None,
         row.expires_at,
-        row.run_id,
+        run_id,
+        row.hash,
     )
 
 
@@ -139,14 +154,17 @@ def review(installation: Installation, draft: Draft, *, tell: Tell) -> Review:
     free = None if made.folder is None else target_places.room(made.folder.target)
     size = (made.folder.needed_bytes if made.folder else 0) + sum(part.bytes for part in made.databases)
     seconds = _expected(installation, size)
-    return Review(made.backup, made, free, seconds, _differences(draft.seen or found, found))
+    return Review(made.backup, made, free, seconds, _differences(draft.seen or found, found), _mark(draft, found))
 
 
-def start(installation: Installation, identity: str, draft: Draft, *, tell: Tell) -> Run:
-    """The queued run, when all is as the review showed it. Raises Changed when it is not, Conflict for a draft that
-    was started or not looked at, and what `restores.plan` raises."""
+def start(installation: Installation, identity: str, draft: Draft, shown: str, *, tell: Tell) -> Run:
+    """The queued run, when all is as the review that is called `shown` showed it: two windows may show two of the same
+    draft. Raises Changed when it is not, Conflict for a draft that was started or not looked at, and what
+    `restores.plan` raises."""
     if draft.seen is None:
         raise Conflict("What would be done was not looked at yet.", hint="Look at the review first.")
+    if not hmac.compare_digest(shown.encode(), _mark(draft, draft.seen).encode()):
+        raise Changed((_ELSEWHERE,))
     _, found = _look(installation, draft, tell)
     if differences := _differences(draft.seen, found):
         raise Changed(differences)
@@ -170,6 +188,12 @@ def _look(installation: Installation, draft: Draft, tell: Tell) -> tuple[Plan, d
 
 def _order(draft: Draft) -> restores.Order:
     return restores.Order(draft.backup_id, KIND, targets=draft.targets, only=draft.only, verify=draft.verify)
+
+
+def _mark(draft: Draft, seen: Mapping[str, str]) -> str:
+    """Stands for all that a review shows. Keyed, since a target may hold a password that nobody shall try out."""
+    all_of_it = json.dumps([draft.only, draft.targets, draft.verify, dict(seen)], sort_keys=True)
+    return hmac.digest(draft.secret.encode(), all_of_it.encode(), "sha256").hex()
 
 
 def _facts(made: Plan) -> dict[str, str]:
@@ -215,10 +239,17 @@ def _claim(installation: Installation, draft: Draft) -> None:
     """Two clicks start one restore. Raises Conflict."""
     free = update(RestorePlan).where(RestorePlan.public_id == draft.public_id, RestorePlan.run_id.is_(None))
     with installation.database.transaction() as session:
-        taken = session.execute(free.values(run_id=_STARTING))
+        taken = session.execute(free.values(run_id=_STARTING, expires_at=installation.clock() + VALID))
         assert isinstance(taken, CursorResult)
         if not taken.rowcount:
             raise Conflict("This restore was started already.", hint="The list of restores shows it.")
+
+
+def _give_up(installation: Installation, row: RestorePlan) -> None:
+    """Frees a draft whose process died between the claim and the run, unless somebody claimed it anew."""
+    same = (RestorePlan.id == row.id) & (RestorePlan.run_id == _STARTING) & (RestorePlan.expires_at == row.expires_at)
+    with installation.database.transaction() as session:
+        session.execute(update(RestorePlan).where(same).values(run_id=None))
 
 
 def _change(installation: Installation, draft: Draft, **values: Any) -> None:
@@ -234,6 +265,13 @@ def _place(only: Iterable[str], *, has_target: bool, verify: bool) -> dict[str, 
         "hasTarget": has_target,
         "verify": verify,
     }
+
+
+def takes_generated(installation: Installation, draft: Draft) -> bool:
+    """Whether folders with generated names can be made, as far as this machine shows (in a container nothing but the
+    home may be written to), or nothing is wanted that needs one."""
+    only_tables = bool(draft.only) and not any(each.startswith(("/", "sqlite:")) for each in draft.only)
+    return only_tables or os.access(_beside(installation), os.W_OK | os.X_OK)
 
 
 def _beside(installation: Installation) -> Path:

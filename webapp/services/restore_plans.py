@@ -101,6 +101,8 @@ class Plan:
 
 def read_typed(targets: Sequence[str], only: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Typed:
     """`--to` and `--only`. Raises Invalid."""
+    if any("\0" in text for text in (*targets, *only)):
+        raise Invalid("No path and no name holds a NUL character.", hint="Type it again.")
     folder: Path | None = None
     server: Connection | None = None
     for text in targets:

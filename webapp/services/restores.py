@@ -175,6 +175,7 @@ class _Restore:
         self._databases: list[dict[str, Any]] = []
         self._targets: list[dict[str, Any]] = []
         self._differences: list[tuple[str, str]] = []
+        self._differing = 0  # with those that were told as problems already
 
     def carry_out(self) -> Ended:
         """Databases first: most of what can go wrong goes wrong there."""
@@ -204,6 +205,7 @@ class _Restore:
         report = target.finish()
         # What a choice of tables leaves out was asked for; anything else is not as it was.
         expected = part.selection.warnings if part.selection else ()
+        differing = [warning for warning in report.warnings if warning not in expected]
         for warning in report.warnings:
             if warning in expected:
                 self._tell(f"Note: {warning}")
@@ -211,7 +213,7 @@ class _Restore:
                 self._watch.problem("database", report.database, warning)
         self._watch.advance(items=1)
         self._databases.append({"name": report.database, "tables": report.tables, "bytes": part.bytes})
-        compared = {"tables": report.tables, "rows": report.rows}
+        compared = _compared(len(differing), tables=report.tables, rows=report.rows)
         self._targets.append({"kind": "database", "target": target.describe(), "compared": compared})
         if self._order.practice:
             target.discard()
@@ -235,7 +237,7 @@ class _Restore:
         with staging.staged(self._installation, part.target, self._run) as folder:
             self._fill(part, folder)
         if part.roots:
-            compared = {"files": self._restored.items} if self._order.verify else None
+            compared = _compared(self._differing, files=self._restored.items) if self._order.verify else None
             self._targets.append({"kind": "folder", "target": str(part.target), "compared": compared})
 
     def _fill(self, part: FolderPart, folder: Path) -> None:
@@ -249,6 +251,7 @@ class _Restore:
         if self._order.verify:
             found = compare_folder(self._reader, self._manifest, folder, only=part.only, progress=self._watch)
             found = [each for each in found if not _is_ours(each, part.databases)]
+            self._differing = len(found)
             self._differences = _unknown(found, self._watch.problems)
 
     def _restore_sqlite(self, root: StreamRoot, folder: Path) -> None:
@@ -309,6 +312,11 @@ class _Restore:
             "backupId": self._plan.backup.public_id,
             "error": None,
         }
+
+
+def _compared(differing: int, **counts: int) -> dict[str, int]:
+    """What a comparison proved: how much is as recorded, and nothing of that where anything differs."""
+    return {"differences": differing} if differing else counts
 
 
 def _unknown(found: Sequence[tuple[str, str]], problems: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:

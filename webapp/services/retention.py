@@ -53,8 +53,7 @@ def rules(
     """What counts for a configuration at a destination: the destination's own retention, else the configuration's.
 
     A deleted configuration keeps its restore points unless somebody asks for a cleanup of just this one."""
-    document = configuration.document
-    zone = ZoneInfo(document.get("timezone") or installation.settings.timezone)
+    document, zone = configuration.document, zone_of(installation, configuration)
     if configuration.deleted_at is not None and not is_asked_for:
         return Rules(None, zone, f"{configuration.id} was deleted, and its restore points stay until it is named.")
     own, unclear = _of_destination(installation, document, destination)
@@ -64,6 +63,12 @@ def rules(
     if typed is None:
         return Rules(None, zone, f"{configuration.id} names no retention, so nothing is removed.")
     return Rules(policy(typed), zone)
+
+
+def zone_of(installation: Installation, configuration: Configuration | None) -> ZoneInfo:
+    """In which days of a configuration are counted: its own zone, or the service's."""
+    named = None if configuration is None else configuration.document.get("timezone")
+    return ZoneInfo(named or installation.settings.timezone)
 
 
 def policy(typed: Mapping[str, int]) -> Policy:

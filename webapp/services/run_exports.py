@@ -60,7 +60,7 @@ def values(run: Run) -> tuple[Any, ...]:
 
 def csv_of(rows: Iterable[Iterable[Any]], columns: Iterable[str]) -> Iterator[str]:
     """CSV as RFC 4180 has it, a heading first; times as RFC 3339, nothing for None."""
-    yield _line(columns)
+    yield _line(_cell(name) for name in columns)
     for row in rows:
         yield _line(_cell(value) for value in row)
 

@@ -31,7 +31,7 @@ from webapp.services.figures import (
     part,
     start_of,
 )
-from webapp.services.sql_times import utc_day
+from webapp.services.sql_terms import utc_day
 
 # Of more configurations nobody can follow the lines; the others are the rest of the day's whole.
 TOP = 10

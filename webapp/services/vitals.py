@@ -17,12 +17,11 @@ from webapp.keyfile import key_path
 from webapp.models import Destination, Pulse, Run
 from webapp.models.run import QUEUED, RUNNING
 from webapp.queue import BACKUP, RESTORE, SYSTEM, Queue, opened
-from webapp.services import doctor, keyrings, pulses
+from webapp.services import doctor, keyrings, pulses, waiting
 from webapp.services.doctor import ERROR, OK, WARNING
 from webapp.version import PROGRAM
 
 SKEW = timedelta(seconds=5)
-_PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _scheduler(installation: Installation) -> Part:
     again = "Start `./run`, or the processes `scheduler` and `worker`."
     if seen is None:
         return Part("Scheduler", ERROR, "It has never reported here. No backup runs by itself.", again)
-    silent = pulses.silence(installation)
+    silent = pulses.silence(installation).get(pulses.TICK)
     if silent:
         return Part("Scheduler", ERROR, silent, again)
     seconds = max(0, int((installation.clock() - seen.at).total_seconds()))
@@ -78,18 +77,18 @@ def _workers(queue: Queue, name: str) -> Part:
 
 
 def _queue_age(installation: Installation) -> Part:
-    query = select(func.count(Run.id), func.min(Run.created_at)).where(Run.state == QUEUED)
-    busy = select(func.count(Run.id)).where(Run.state == RUNNING)
+    busy = select(func.count(Run.id)).where(Run.state == RUNNING).scalar_subquery()
+    query = select(func.count(Run.id), func.min(Run.created_at), busy, waiting.unserved_since(installation))
     with installation.database.reading() as session:
-        (count, oldest), running = session.execute(query).one(), session.scalar(busy) or 0
+        count, oldest, running, unserved_since = session.execute(query.where(Run.state == QUEUED)).one()
     at_work = f"{running} at work"
     if not count or oldest is None:
         return Part("Queue", OK, f"Nothing waits, {at_work}.")
     age = installation.clock() - oldest
     said = f"{count} wait, the oldest for {max(0, int(age.total_seconds()))} s; {at_work}."
-    if age > _PATIENCE and not running:
+    if unserved_since is not None:
         return Part("Queue", ERROR, said, "Is a worker there for it?")
-    return Part("Queue", WARNING if age > _PATIENCE else OK, said)
+    return Part("Queue", WARNING if age > waiting.PATIENCE else OK, said)
 
 
 def _database(installation: Installation) -> Part:

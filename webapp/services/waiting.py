@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, select
 
 from webapp.installation import Installation
 from webapp.models import Run
 from webapp.models.run import QUEUED, RUNNING
 
+PATIENCE = timedelta(minutes=2)
+"""For so long it is nothing to speak of that what is due has not begun."""
 _STAYS: Mapping[str, str] = {
     "create": "What it has stored stays, and the next run uses it.",
     "restore": "What exists was not changed; what it has built is removed.",
@@ -46,6 +49,18 @@ def place(installation: Installation, run: Run) -> Place | None:
     with installation.database.reading() as session:
         counted: dict[str, int] = dict(session.execute(query.group_by(Run.state)).all())
     return Place(run.queue, counted.get(QUEUED, 0) + 1, counted.get(RUNNING, 0))
+
+
+def unserved_since(installation: Installation) -> ScalarSelect[datetime]:
+    """Since when the oldest run waits that waited for longer than PATIENCE although no worker carries out anything of
+    its queue, to be selected; NULL without one."""
+    now = installation.clock()
+    alive = now - timedelta(seconds=installation.expiry_seconds)
+    served = select(Run.queue).where(Run.state == RUNNING, Run.heartbeat_at >= alive, Run.queue.is_not(None))
+    query = select(func.min(Run.created_at)).where(
+        Run.state == QUEUED, Run.created_at < now - PATIENCE, Run.queue.not_in(served)
+    )
+    return query.scalar_subquery()
 
 
 def what_stays(run: Run) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,9 +12,11 @@ from flask import Blueprint, Response, abort, flash, g, redirect, render_templat
 
 from webapp.extensions import installation
 from webapp.forms.audit import Filters
+from webapp.forms.days import midnight
 from webapp.models.audit import AuditEntry
 from webapp.security import needs
 from webapp.services import audit
+from webapp.services.run_exports import csv_of
 from webapp.views.streams import as_file
 
 pages = Blueprint("audit", __name__, url_prefix="/audit")
@@ -98,8 +98,8 @@ def _wanted(form: Filters) -> dict[str, Any]:
     first, last = form.first.data, form.last.data
     return {
         **given,
-        "since": None if first is None else datetime.combine(first, time(), zone),
-        "until": None if last is None else datetime.combine(last, time(), zone) + timedelta(days=1),
+        "since": None if first is None else midnight(first, zone),
+        "until": None if last is None else midnight(last, zone, days=1),
     }
 
 
@@ -112,21 +112,12 @@ def _checked() -> tuple[AuditEntry, dict[str, Any]] | None:
     return None if found is None else (found, json.loads(found.after or "{}"))
 
 
-def _csv(documents: Iterator[dict[str, Any]]) -> Iterator[str]:
-    page = io.StringIO()
-    writer = csv.writer(page)
-    head: list[str] = []
-    for each in documents:
-        if not head:
-            head = list(each)
-            writer.writerow(head)
-        writer.writerow([_cell(each[name]) for name in head])
-        yield page.getvalue()
-        page.seek(0)
-        page.truncate()
+def _csv(documents: Iterator[dict[str, Any]]) -> Iterable[str]:
+    first = next(documents, None)
+    if first is None:
+        return ()
+    return csv_of((map(_text, each.values()) for each in chain([first], documents)), first)
 
 
-def _cell(value: Any) -> str:
-    """A text that a spreadsheet takes for a text: what begins like a formula is not carried out."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -11,7 +11,7 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from webapp.errors import ConfigurationInvalid, Conflict, Fault, Outdated
 from webapp.extensions import installation
 from webapp.forms.backup import Backup, Text
-from webapp.forms.backup_document import common_exclude, filled, mark, secret_is_stored, typed
+from webapp.forms.backup_document import common_exclude, filled, mark, numeral, secret_is_stored, typed
 from webapp.schema.defaults import Document, default_document
 from webapp.schema.document import loads
 from webapp.schema.redact import without_secrets
@@ -19,6 +19,9 @@ from webapp.security import needs
 from webapp.services import changes, configurations, destinations, drafts, outlook
 
 pages = Blueprint("forms", __name__)
+_CHANGED = "The form was changed on its way. Open it again."
+_MISSHAPEN = (TypeError, KeyError, AttributeError, ValueError)
+_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,19 @@ def _first() -> Document:
 def _asked(config_id: str | None) -> tuple[Editing, tuple[Fault, ...]]:
     """What was sent, and what is wrong with its JSON."""
     own, sent = installation(), request.form
-    version = int(sent["version"]) if sent.get("version", "").isdigit() else None
+    if not all(name.isascii() and len(name) < _NAME for name in sent):  # wtforms reads the numbers in them
+        abort(400, _CHANGED)
+    version = numeral(sent.get("version"))
     began = _read(sent.get("began", "{}"))
     is_text = "document" in sent
     if is_text:
         try:
-            document = loads(sent["document"])
+            document = _loads(sent["document"])
         except ValueError as error:
             editing = Editing(config_id, {}, began, version, is_text=True, raw=sent["document"])
             return editing, (Fault("", str(error)),)
     else:
-        document = typed(Backup(), _read(sent.get("base", "{}")))
+        document = _typed(_read(sent.get("base", "{}")))
     whole = drafts.whole(own, g.actor, document, sent.get("draft", ""))
     if not isinstance(whole, dict):
         editing = Editing(config_id, {}, began, version, is_text=True, raw=sent["document"])
@@ -127,16 +132,33 @@ def _asked(config_id: str | None) -> tuple[Editing, tuple[Fault, ...]]:
     return Editing(config_id, whole, began, version, is_text=is_text), ()
 
 
+def _loads(text: str) -> Any:
+    """As `loads`, and text that a page can show. Raises ValueError with a sentence."""
+    found = loads(text)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a character (a lone surrogate), which is no text.") from None
+    return found
+
+
 def _read(text: str) -> Document:
     """A hidden field of ours."""
     try:
-        found = loads(text)
-        without_secrets(found)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        found = _loads(text)
+        filled(without_secrets(found))
+    except _MISSHAPEN:
         found = None
     if not isinstance(found, dict):
-        abort(400, "The form was changed on its way. Open it again.")
+        abort(400, _CHANGED)
     return found
+
+
+def _typed(base: Document) -> Document:
+    try:
+        return typed(Backup(), base)
+    except _MISSHAPEN:
+        abort(400, _CHANGED)
 
 
 def _turned(editing: Editing, wish: str) -> Editing:
@@ -151,7 +173,7 @@ def _page(editing: Editing, faults: tuple[Fault, ...] = ()) -> str:
     try:
         shown, draft = drafts.kept(installation(), g.actor, editing.document)
         fields = filled(shown)
-    except (TypeError, KeyError, AttributeError, ValueError):  # JSON of another shape: it can only be shown as typed
+    except _MISSHAPEN:  # JSON of another shape: it can only be shown as typed
         return _text_page(editing, request.form.get("document", ""), request.form.get("draft", ""), faults)
     if editing.is_text:
         return _text_page(editing, _json(shown), draft, faults)

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
@@ -17,7 +17,7 @@ from webapp.schema.defaults import RETENTION, Document
 from webapp.security import needs
 from webapp.services import cleanup_requests, configurations, outlook, retention
 from webapp.services.cleanup_plans import Plan
-from webapp.services.point_facts import WEEKS, Day
+from webapp.services.point_facts import WEEKS, Day, weeks_until
 from webapp.services.retention import Verdict
 from webapp.views.heat import Heat, heat
 
@@ -75,7 +75,7 @@ def _page(configuration: Any, tried: Document | None, faults: tuple[Fault, ...],
         shown=_first_going,
         made_at=retention.made_at,
         rows=_ROWS,
-        heat=_calendar(plan),
+        heat=_calendar(plan, retention.zone_of(own, configuration)),
         document=json.dumps({**document, "retention": tried}) if tried and not faults else "",
         began=json.dumps(document),
     )
@@ -86,22 +86,20 @@ def _first_going(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=lambda each: each.decision.keep)[:_ROWS]
 
 
-def _calendar(plan: Plan) -> Heat:
-    """The last half year; a day has an outline when a restore point of it goes."""
+def _calendar(plan: Plan, zone: ZoneInfo) -> Heat:
+    """The last half year, in the zone of the configuration; a day has an outline when a restore point of it goes."""
     points: Counter[Any] = Counter()
     lost: Counter[Any] = Counter()
     seen: set[str] = set()
     for place in plan.places:
         for part in place.parts:
             for each in part.verdicts:
-                day = retention.made_at(each.backup).astimezone(part.rules.zone).date()
+                day = retention.made_at(each.backup).astimezone(zone).date()
                 if each.backup.public_id not in seen:
                     seen.add(each.backup.public_id)
                     points[day] += 1
                 lost[day] += not each.decision.keep
-    today = installation().clock().date()
-    first = today - timedelta(days=today.weekday() + 7 * (WEEKS - 1))
-    days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
+    days = weeks_until(installation().clock().astimezone(zone).date())
     drawn = heat([Day(day, points[day], lost[day]) for day in days])
     label = f"{WEEKS} weeks: restore points on {sum(day in points for day in days)} days, of {len(+lost)} days some go"
     return replace(drawn, label=label)

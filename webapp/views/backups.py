@@ -38,7 +38,10 @@ def index() -> str:
     found = protection.of_all(installation())
     page = listed(found, request.args)
     return render_template(
-        "backups/index.html", page=page, is_empty=not found, days=activity.days(installation()) if found else {}
+        "backups/index.html",
+        page=page,
+        is_empty=not found,
+        days=activity.days(installation(), [each.configuration.id for each in page.rows]),
     )
 
 
@@ -58,7 +61,7 @@ def show(config_id: str) -> str:
         "backups/show.html",
         each=each,
         document=configurations.shown(each.configuration),
-        days=activity.days(own).get(config_id, []),
+        days=activity.days(own, [config_id]).get(config_id, []),
         runs=lately.runs(own, config_id, _SHOWN),
         points=lately.points(own, config_id, _SHOWN),
         status_of=restore_points.condition,

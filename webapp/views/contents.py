@@ -20,6 +20,7 @@ from webapp.services import browsing, downloads, folders, restore_drafts
 from webapp.services.browsing import Point, Table
 from webapp.services.downloads import AS_IS, TAR, ZIP, Wish
 from webapp.services.folders import Line
+from webapp.services.repositories import silent
 from webapp.views.showing import unquoted
 
 pages = Blueprint("contents", __name__, url_prefix="/restore-points/<backup_id>")
@@ -54,7 +55,7 @@ def versions(backup_id: str) -> str:
     """What one file was in this restore point and those before it."""
     path = _asked("path") or abort(400, "Which file? Choose one in the contents.")
     with closing(_open(backup_id)) as point:
-        found = folders.versions(installation(), point, path, limit=_VERSIONS, tell=_ignore)
+        found = folders.versions(installation(), point, path, limit=_VERSIONS, tell=silent)
         return render_template("restores/versions.html", point=point.backup, path=path, versions=found, most=_VERSIONS)
 
 
@@ -198,12 +199,12 @@ def _opened(point: Point, earlier: Backup | None) -> tuple[Point | None, bool]:
     if earlier is None:
         return None, False
     with suppress(EngineError, ServiceError):
-        return browsing.beside(installation(), earlier, point, tell=_ignore), False
+        return browsing.beside(installation(), earlier, point, tell=silent), False
     return None, True
 
 
 def _open(backup_id: str) -> Point:
-    return browsing.open_point(installation(), backup_id, tell=_ignore)
+    return browsing.open_point(installation(), backup_id, tell=silent)
 
 
 def _names() -> tuple[str, ...]:
@@ -222,7 +223,3 @@ def _asked(name: str) -> str | None:
     """Names are bytes: Flask would read those that are no UTF-8 wrongly."""
     found = parse_qs(request.query_string.decode("ascii", "replace"), errors="surrogateescape").get(name)
     return found[0] if found else None
-
-
-def _ignore(text: str) -> None:
-    """Warnings of destinations are shown on their own pages."""

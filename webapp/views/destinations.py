@@ -15,6 +15,7 @@ from webapp.schema import kinds
 from webapp.schema.redact import settings_without_secrets
 from webapp.security import needs
 from webapp.services import audit, destination_changes, destination_use, destinations, submit
+from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
 from webapp.views import faults
 from webapp.views.frame import undo
@@ -139,7 +140,7 @@ def _find(number: int) -> Destination:
 
 def _added(kind: str, form: Any) -> Any:
     typed = {**kinds.settings_defaults(kind), **form.typed()}
-    added = destinations.add(installation(), form.name.data.strip(), kind, typed, tell=lambda text: None)
+    added = destinations.add(installation(), form.name.data.strip(), kind, typed, tell=silent)
     made = added.destination
     after = {"name": made.name, "type": made.kind}
     audit.add(installation(), g.actor, "destination.added", str(made.id), after=after)

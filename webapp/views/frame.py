@@ -96,7 +96,7 @@ def _frame() -> dict[str, Any]:
     return {
         "user": current_user.session.user,
         "groups": [(name, items) for name, items in groups if items],
-        "standstill": pulses.silence(installation()) or activity.standstill(installation()),
+        "standstill": next(iter(pulses.silence(installation()).values()), "") or activity.standstill(installation()),
         "zone": installation().settings.timezone,
     }
 

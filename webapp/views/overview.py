@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, make_response, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, render_template, url_for
 
 from webapp.extensions import installation
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
@@ -19,6 +18,7 @@ from webapp.services.first_steps import BACKUP, KEY, PLACE, PROOF
 from webapp.services.protection import AT_RISK, OFF, PROTECTED, UNPROTECTED, Protection, Reason
 from webapp.views import plots
 from webapp.views.plots import BYTES, COUNT, SECOND, Plot, Series
+from webapp.views.streams import fragment
 from webapp.views.widgets import Widget, widget
 
 pages = Blueprint("overview", __name__)
@@ -88,11 +88,7 @@ def index() -> str:
 def running() -> Response:
     """What is at work now, as a part of the start page; 304 when nothing changed."""
     current = widget(lambda: activity.current(installation()))
-    response = make_response(render_template("dashboard/_running.html", current=current, **_running(current)))
-    response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32])
-    response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional(request)
-    return response
+    return fragment(render_template("dashboard/_running.html", current=current, **_running(current)))
 
 
 def _rto(found: Sequence[Protection], current: Current | None) -> int | None:
@@ -152,8 +148,7 @@ def _charts(month: Month) -> dict[str, Plot]:
         Series("with warnings", "f-warn", over.sums(lambda day: day.runs.get(WARNING, 0))),
         Series("failed", "f-err", over.sums(lambda day: day.runs.get(FAILED, 0) + day.runs.get(INTERRUPTED, 0))),
     ]
-    stored = plots.by_part(over, lambda day: day.by_destination, "l", most=_PLACES)
-    places = [Series(each.name, each.style, plots.added_up(each.values)) for each in stored]
+    places = plots.places(over, most=_PLACES)
     return {
         "runs": plots.stacked("Backups per day of the last 30 days by outcome", over, runs, COUNT),
         "stored": plots.lines(

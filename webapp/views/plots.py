@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import count
 
+from flask import g
+
+from webapp.extensions import installation
+from webapp.services.destination_names import shown_names
 from webapp.services.trends import Day
 from webapp.views.showing import size, span
 
@@ -134,6 +138,13 @@ def by_part(over: Buckets, of: Callable[[Day], Mapping[str, int]], colour: str =
     found = [Series(name, f"{colour}{number}", _of(over, of, name)) for number, name in enumerate(largest, 1)]
     rest = over.sums(lambda day: sum(part for name, part in of(day).items() if name not in largest))
     return [*found, Series(OTHERS, f"{colour}5", rest)] if any(rest) else found
+
+
+def places(over: Buckets, *, most: int = 4) -> list[Series]:
+    """What was stored at each destination, added up, under names that whoever looks may know."""
+    names = shown_names(installation(), g.actor)
+    parts = by_part(over, lambda day: day.by_destination, "l", most=most)
+    return [Series(names.get(each.name, each.name), each.style, added_up(each.values)) for each in parts]
 
 
 def _of(over: Buckets, of: Callable[[Day], Mapping[str, int]], name: str) -> tuple[Number, ...]:

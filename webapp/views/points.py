@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,7 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 
 from webapp.errors import NotFound
 from webapp.extensions import installation
+from webapp.forms.days import NO_DAY, day_of, midnight
 from webapp.models import Backup
 from webapp.security import needs
 from webapp.services import audit, pins, point_facts, records, restore_points, submit
@@ -106,25 +107,18 @@ def _asked() -> Filter:
         abort(400, "The page to go on from is not one. Begin at the first page.")
     if state not in (None, *STATES):
         abort(400, f"There is no such filter. States: {', '.join(STATES)}.")
-    since, until = _day("from"), _day("to")
-    return Filter(
-        args.get("backup") or None,
-        state,
-        since,
-        None if until is None else until + timedelta(days=1),
-        int(before) if before else None,
-    )
+    since, until = _midnight("from"), _midnight("to", days=1)
+    return Filter(args.get("backup") or None, state, since, until, int(before) if before else None)
 
 
-def _day(name: str) -> datetime | None:
+def _midnight(name: str, *, days: int = 0) -> datetime | None:
     text = request.args.get(name)
     if not text:
         return None
-    try:
-        zone = ZoneInfo(installation().settings.timezone)
-        return datetime.combine(date.fromisoformat(text), time(), zone).astimezone(UTC)
-    except (ValueError, OverflowError):
-        abort(400, f"{name} is a day such as 2026-11-23.")
+    day = day_of(text)
+    if day is None:
+        abort(400, f"{name} {NO_DAY}")
+    return midnight(day, ZoneInfo(installation().settings.timezone), days=days)
 
 
 def _kept(points: list[Backup], config_id: str | None) -> Any:

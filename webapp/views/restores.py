@@ -3,12 +3,11 @@ that exists is ever touched from here."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from typing import Any
 
-from flask import Blueprint, Response, abort, flash, g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
 
 from engine.errors import EngineError
 from webapp.errors import ServiceError
@@ -19,13 +18,13 @@ from webapp.schema.redact import hide_password
 from webapp.security import needs
 from webapp.services import history, records, replacing, restore_drafts, restore_points, restore_results, runs
 from webapp.services.history import Wanted
+from webapp.services.repositories import silent
 from webapp.services.restore_drafts import Changed, Draft, Review
 from webapp.views.showing import quoted, shown, unquoted
+from webapp.views.streams import fragment
 
 pages = Blueprint("restores", __name__, url_prefix="/restores")
 _SHOWN = 25
-_STOP = 286
-"""The status by which a fragment says that it changes no more."""
 _Page = tuple[str, int]
 
 
@@ -79,7 +78,7 @@ def target(draft_id: str) -> Any:
     if not form.validate_on_submit():
         return _target(form, draft)
     try:
-        restore_drafts.aim(installation(), draft, form.targets(), verify=form.verify.data, tell=_ignore)
+        restore_drafts.aim(installation(), draft, form.targets(), verify=form.verify.data, tell=silent)
     except (ServiceError, EngineError) as error:
         form.form_errors.append(f"{error.message} {error.hint}".strip())
         return _target(form, draft)
@@ -102,9 +101,10 @@ def start(draft_id: str) -> Any:
     """Begins, when all is as the review showed it; else the difference is shown."""
     draft = _draft(draft_id)
     try:
-        run = restore_drafts.start(installation(), g.actor.identity, draft, tell=_ignore)
-    except Changed:
-        return _review(draft, 409)
+        shown = request.form.get("shown", "")
+        run = restore_drafts.start(installation(), g.actor.identity, draft, shown, tell=silent)
+    except Changed as error:
+        return _review(draft, 409, error.differences)
     except (ServiceError, EngineError) as error:
         return _blocked(draft, error)
     flash("The restore was started. What is restored takes its name when all of it is there.")
@@ -124,14 +124,8 @@ def show(run_id: str) -> Any:
 def live(run_id: str) -> Response:
     """The part of the page that changes; 304 when it did not, 286 when the restore has ended."""
     found = restore_results.find(installation(), run_id)
-    response = make_response(render_template("restores/_live.html", found=found, now=installation().clock()))
-    response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32])
-    response.headers["Cache-Control"] = "no-cache"
-    if not found.run.is_active:
-        response.status_code = _STOP
-        return response
-    response.make_conditional(request)
-    return response
+    html = render_template("restores/_live.html", found=found, now=installation().clock())
+    return fragment(html, is_over=not found.run.is_active)
 
 
 @pages.get("/<run_id>/evidence.json")
@@ -200,25 +194,34 @@ def _part(name: str) -> str:
 def _target(form: Target, draft: Draft) -> _Page:
     point = records.find(installation(), draft.backup_id)
     in_folder = [str(database["name"]).startswith("/") for database in point.databases]
+    takes_folder = bool(point.paths) or any(in_folder)
     page = render_template(
         "restores/target.html",
         form=form,
         draft=draft,
         point=point,
-        takes_folder=bool(point.paths) or any(in_folder),
+        takes_folder=takes_folder,
         takes_server=not all(in_folder),
         short=point.public_id[3:11],
         beside=installation().settings.home.parent,
+        may_generate=not takes_folder or restore_drafts.takes_generated(installation(), draft),
     )
     return page, 422 if form.errors or form.form_errors else 200
 
 
-def _review(draft: Draft, status: int) -> _Page:
+def _review(draft: Draft, status: int, changed: tuple[str, ...] = ()) -> _Page:
     try:
-        found = restore_drafts.review(installation(), draft, tell=_ignore)
+        found = restore_drafts.review(installation(), draft, tell=silent)
     except (ServiceError, EngineError) as error:
         return _blocked(draft, error)
-    return render_template("restores/review.html", draft=draft, found=found, command=_command(draft, found)), status
+    page = render_template(
+        "restores/review.html",
+        draft=draft,
+        found=found,
+        differences=changed or found.differences,
+        command=_command(draft, found),
+    )
+    return page, status
 
 
 def _blocked(draft: Draft, error: ServiceError | EngineError) -> _Page:
@@ -235,7 +238,3 @@ def _command(draft: Draft, found: Review) -> str:
     if draft.targets and found.plan.databases:
         words += ["--to", found.plan.databases[0].connection.describe()]
     return shlex.join([*words, *(["--verify"] if draft.verify else [])])
-
-
-def _ignore(text: str) -> None:
-    """Warnings of destinations are shown on their own pages."""

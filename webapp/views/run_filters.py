@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from webapp.forms.days import NO_DAY, day_of, midnight
 from webapp.models.run import KINDS, STATES, UNDO
 from webapp.services.history import Wanted
 from webapp.services.parents import DATABASE, DIFFERENTIAL, FILES, FULL, INCREMENTAL
@@ -61,10 +62,8 @@ class Filters:
         ]
 
     def _midnight(self, name: str, *, days: int = 0) -> datetime | None:
-        if name not in self.values:
-            return None
-        day = date.fromisoformat(self.values[name]) + timedelta(days=days)
-        return datetime.combine(day, time(), self.zone)
+        day = day_of(self.values.get(name, ""))
+        return None if day is None else midnight(day, self.zone, days=days)
 
 
 def read(arguments: Mapping[str, str], zone: str) -> Filters:
@@ -75,21 +74,13 @@ def read(arguments: Mapping[str, str], zone: str) -> Filters:
         if name in values and values[name] not in choices:
             found.faults[name] = f"must be one of {', '.join(choices)}."
     for name in ("from", "to"):
-        if name in values and not _is_day(values[name]):
-            found.faults[name] = "must be a day such as 2026-11-23."
+        if name in values and day_of(values[name]) is None:
+            found.faults[name] = NO_DAY
     if not found.faults and "from" in values and values.get("to", values["from"]) < values["from"]:
         found.faults["to"] = "must not come before the first day."
     found.before = _number(found, "before", arguments)
     found.first = _number(found, "first", arguments) or 1
     return found
-
-
-def _is_day(text: str) -> bool:
-    """In the years that a zone and a database can tell."""
-    try:
-        return len(text) == len("2026-11-23") and 1970 <= date.fromisoformat(text).year <= 9000
-    except ValueError:
-        return False
 
 
 def _number(found: Filters, name: str, arguments: Mapping[str, str]) -> int | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, abort, flash, g, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, g, redirect, render_template, request, url_for
 
 from webapp.errors import Busy, NotFound
 from webapp.extensions import installation
@@ -20,14 +19,12 @@ from webapp.services.access import require
 from webapp.views import run_filters
 from webapp.views.frame import undo
 from webapp.views.run_filters import FAILED_FIRST, TRIGGERS, TYPES, Filters
-from webapp.views.streams import as_file
+from webapp.views.streams import as_file, fragment
 
 pages = Blueprint("runs", __name__, url_prefix="/runs")
 _SHOWN = 50
 _COUNTED = 10_000
 _LINES = 100
-_STOP = 286
-"""The status by which a fragment says that it changes no more."""
 
 
 @pages.get("")
@@ -68,14 +65,7 @@ def live(run_id: str) -> Response:
     run = runs.find(installation(), run_id)
     if not _is_line(request.args.get("line")):
         abort(400, "There is no such line.")
-    response = make_response(render_template("dashboard/_run.html", **_details(run)))
-    response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32])
-    response.headers["Cache-Control"] = "no-cache"
-    if not run.is_active:
-        response.status_code = _STOP
-        return response
-    response.make_conditional(request)
-    return response
+    return fragment(render_template("dashboard/_run.html", **_details(run)), is_over=not run.is_active)
 
 
 @pages.get("/<run_id>/log")

@@ -12,6 +12,7 @@ from webapp.extensions import installation
 from webapp.forms import settings as forms
 from webapp.security import needs
 from webapp.services import accounts, audit, keyrings, keys, kit, notifications, stated
+from webapp.services.repositories import silent
 from webapp.views import faults
 
 pages = Blueprint("settings", __name__, url_prefix="/settings")
@@ -54,7 +55,7 @@ def make_kit() -> Any:
         return _page(kit=form), 422
     try:
         accounts.require_password(installation(), g.actor, form.password.data)
-        made = kit.make(installation(), present_code=None, tell=lambda text: None)
+        made = kit.make(installation(), present_code=None, tell=silent)
         page = kit.render(made, form.format.data)
     except (ServiceError, EngineError) as error:
         status = faults.show(form, error)

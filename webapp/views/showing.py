@@ -6,22 +6,25 @@ from datetime import datetime
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
-from flask import Flask
+from flask import Flask, g
 from markupsafe import Markup, escape
 
 from webapp.clock import rfc3339
 from webapp.extensions import installation
+from webapp.models import Destination
+from webapp.services.destination_names import shown_name
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _GAP = "\N{NO-BREAK SPACE}"
 
 
 def register(app: Flask) -> None:
-    """The filters `size`, `span`, `ago`, `moment`, `second`, `changed`, `shown`, `quoted`, `coded`."""
+    """The filters `size`, `span`, `ago`, `moment`, `place`, `second`, `changed`, `shown`, `quoted`, `coded`."""
     app.add_template_filter(size)
     app.add_template_filter(span)
     app.add_template_filter(ago)
     app.add_template_filter(moment)
+    app.add_template_filter(place)
     app.add_template_filter(second)
     app.add_template_filter(changed)
     app.add_template_filter(shown)
@@ -64,6 +67,11 @@ def ago(at: datetime) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time><span class="sub">{2}</span>').format(
         rfc3339(at), words, _local(at)
     )
+
+
+def place(destination: Destination) -> str:
+    """The name of a destination, as who looks at the page may know it."""
+    return shown_name(destination, g.actor)
 
 
 def moment(at: datetime) -> Markup:

@@ -3,9 +3,7 @@ the address."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -14,14 +12,16 @@ from flask import Blueprint, abort, g, render_template, request
 
 from webapp.errors import NotFound
 from webapp.extensions import installation
+from webapp.forms.days import NO_DAY, day_of
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.security import needs
-from webapp.services import room_left, stats
+from webapp.services import destinations, fullness, stats
 from webapp.services.objectives import Attained
+from webapp.services.run_exports import csv_of
 from webapp.services.stats import Stats
 from webapp.services.trends import Day
 from webapp.views import plots
-from webapp.views.plots import BYTES, COUNT, SECOND, SECONDS, Buckets, Plot, Series
+from webapp.views.plots import BYTES, COUNT, SECOND, SECONDS, Plot, Series
 from webapp.views.streams import as_file
 
 pages = Blueprint("statistics", __name__, url_prefix="/stats")
@@ -75,12 +75,13 @@ def index() -> Any:
     if wanted is not None:
         return _saved(wanted, charts, found)
     objectives = sorted(found.attained, key=_by_danger)
+    sees_places = g.actor.may("destinations.read") and config_id is None
     return _page(
         period,
         config_id,
         found=found,
         charts=charts,
-        rooms=room_left.everywhere(own) if g.actor.may("destinations.read") and config_id is None else [],
+        rooms=fullness.left(own, destinations.listing(own)) if sees_places else [],
         objectives=objectives[:_ROWS],
         left_out=max(0, len(objectives) - _ROWS),
         is_young=_is_young(found, own.clock()),
@@ -108,12 +109,10 @@ def _period(today: date) -> Period:
     for name in ("from", "to"):
         if name not in values:
             continue
-        try:
-            day = date.fromisoformat(values[name])
-        except ValueError:
-            period.faults[name] = "must be a day such as 2026-11-23."
-            continue
-        if name == "from":
+        day = day_of(values[name])
+        if day is None:
+            period.faults[name] = NO_DAY
+        elif name == "from":
             period.first = day
         else:
             period.last = day
@@ -152,17 +151,14 @@ def _charts(found: Stats, period: Period) -> dict[str, Plot]:
             "Stored by type of backup", over, plots.by_part(over, lambda day: day.by_type), BYTES, wide=SECOND
         ),
         "backups": plots.stacked("Stored by backup", over, plots.by_part(over, _by_backup), BYTES),
-        "destinations": plots.lines("Stored at each destination, added up", over, _places(over), BYTES, wide=SECOND),
+        "destinations": plots.lines(
+            "Stored at each destination, added up", over, plots.places(over), BYTES, wide=SECOND
+        ),
     }
 
 
 def _by_backup(day: Day) -> Mapping[str, int]:
     return {**day.by_config, plots.OTHERS: max(0, day.stored - sum(day.by_config.values()))}
-
-
-def _places(over: Buckets) -> list[Series]:
-    parts = plots.by_part(over, lambda day: day.by_destination, "l")
-    return [Series(each.name, each.style, plots.added_up(each.values)) for each in parts]
 
 
 def _is_young(found: Stats, now: datetime) -> bool:
@@ -183,19 +179,21 @@ def _by_danger(each: Attained) -> tuple[float, str]:
 
 
 def _saved(wanted: str, charts: Mapping[str, Plot], found: Stats) -> Any:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
+    head: Iterable[str]
+    rows: Iterable[Iterable[Any]]
     if wanted == "objectives":
-        writer.writerow(("configId", "rpoMinutes", "rpoAttainedSeconds", "rtoMinutes", "rtoAttainedSeconds"))
-        for each in found.attained:
-            writer.writerow(
-                (each.config_id, each.rpo_objective, each.rpo_seconds, each.rto_objective, each.rto_seconds)
-            )
+        head = ("configId", "rpoMinutes", "rpoAttainedSeconds", "rtoMinutes", "rtoAttainedSeconds")
+        rows = (
+            (each.config_id, each.rpo_objective, each.rpo_seconds, each.rto_objective, each.rto_seconds)
+            for each in found.attained
+        )
     elif wanted in charts:
         plot = charts[wanted]
-        writer.writerow([plot.each, *(each.name for each in plot.series)])
-        for number, start in enumerate(plot.buckets):
-            writer.writerow([start.isoformat(), *(each.values[number] for each in plot.series)])
+        head = (plot.each, *(each.name for each in plot.series))
+        rows = (
+            (start.isoformat(), *(each.values[number] for each in plot.series))
+            for number, start in enumerate(plot.buckets)
+        )
     else:
         abort(400, f"There are figures of {', '.join(charts)} and objectives.")
-    return as_file([text.getvalue()], f"{wanted}.csv", "text/csv")
+    return as_file(csv_of(rows, head), f"{wanted}.csv", "text/csv")

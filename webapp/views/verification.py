@@ -46,6 +46,7 @@ def check(config_id: str) -> Any:
 _WORDS = {
     proofs.NEVER: ("warn", "Never tested"),
     proofs.UNREAD: ("warn", "Never checked"),
+    proofs.UNRESTORED: ("warn", "Never restored"),
     proofs.STALE: ("warn", "Not checked lately"),
     proofs.HURT: ("err", "Damaged"),
     proofs.PROVED: ("ok", "Tested"),
