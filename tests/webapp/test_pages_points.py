@@ -136,7 +136,9 @@ def test_calendars_are_those_of_the_zone(shelf: Shelf, site: Site, zone: str, da
     first, last = (datetime.combine(day + timedelta(days=more), time(), ZoneInfo(zone)) for more in (0, 1))
     for moment in (first - TEN_MINUTES, first + TEN_MINUTES, last - TEN_MINUTES):
         shelf.backup(moment.astimezone(UTC))
-    days = point_facts.calendar(shelf.installation, "shop")
+    days = point_facts.calendar(
+        shelf.installation, point_facts.configuration_of(shelf.installation, "shop"), config_id="shop"
+    )
     assert [(each.day, each.points) for each in days[-2:]] == [(day - timedelta(days=1), 1), (day, 2)]
     assert days[0].day.weekday() == 0
     admin = person(site)

@@ -45,10 +45,18 @@ class Damage:
     is_whole: bool
 
 
-def calendar(installation: Installation, config_id: str | None) -> list[Day]:
-    """The last 26 weeks, in the zone of the configuration or of the service."""
+def configuration_of(installation: Installation, config_id: str | None) -> Configuration | None:
+    """Also one that was deleted; None for one that never was."""
+    if config_id is None:
+        return None
     with installation.database.reading() as session:
-        configuration = None if config_id is None else session.get(Configuration, config_id)
+        return session.get(Configuration, config_id)
+
+
+def calendar(
+    installation: Installation, configuration: Configuration | None, *, config_id: str | None = None
+) -> list[Day]:
+    """The last 26 weeks, in the zone of the configuration or of the service; of one configuration or of all."""
     zone = retention.zone_of(installation, configuration)
     days = weeks_until(installation.clock().astimezone(zone).date())
     day: Any = day_there(Backup.finished_at, _ahead(days, zone)).label("day")
@@ -72,7 +80,9 @@ def weeks_until(today: date) -> list[date]:
     return [today - timedelta(days=days - number) for number in range(days + 1)]
 
 
-def kept_because(installation: Installation, config_id: str, points: Sequence[Backup]) -> Mapping[str, str]:
+def kept_because(
+    installation: Installation, configuration: Configuration, points: Sequence[Backup]
+) -> Mapping[str, str]:
     """Of restore points of one configuration, by public id: why they stay, or that the next clean-up takes them, at the
     destination where most of them lie. By what is on record; no destination is asked."""
     held = Counter(copy.destination_id for point in points for copy in point.copies if copy.state in _KEPT)
@@ -80,8 +90,6 @@ def kept_because(installation: Installation, config_id: str, points: Sequence[Ba
         return {}
     (most, _), *_ = held.most_common(1)
     destination = next(copy.destination for point in points for copy in point.copies if copy.destination_id == most)
-    with installation.database.reading() as session:
-        configuration = session.get_one(Configuration, config_id)
     counted = retention.rules(installation, configuration, destination, is_asked_for=False)
     if counted.policy is None:
         return {point.public_id: counted.why for point in points}

@@ -94,7 +94,7 @@ def whole_check(installation: Installation) -> Run | None:
 def proving_restore() -> ColumnElement[bool]:
     """Which runs show that a restore works and how long it takes: all of a restore point, without a problem. An undo is
     none (it takes seconds), nor is one file out of many."""
-    whole = func.coalesce(Run.arguments["only"].as_string(), "[]") == "[]"
+    whole = (func.coalesce(Run.arguments["only"].as_string(), "[]") == "[]") & is_whole(Run)
     return (Run.kind == "restore") & (Run.state == SUCCEEDED) & Run.type.is_distinct_from(UNDO) & whole
 
 

@@ -11,7 +11,7 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from webapp.errors import NotFound
 from webapp.extensions import installation
 from webapp.forms.days import NO_DAY, day_of, midnight
-from webapp.models import Backup
+from webapp.models import Backup, Configuration
 from webapp.security import needs
 from webapp.services import audit, pins, point_facts, records, restore_points, submit
 from webapp.services.restore_points import STATES, Filter
@@ -29,7 +29,8 @@ def index() -> str:
     own, asked = installation(), _asked()
     found = restore_points.page(own, asked, limit=_SHOWN)
     points = found[:_SHOWN]
-    days = point_facts.calendar(own, asked.config_id)
+    configuration = point_facts.configuration_of(own, asked.config_id)
+    days = point_facts.calendar(own, configuration, config_id=asked.config_id)
     return render_template(
         "dashboard/points.html",
         points=points,
@@ -38,7 +39,7 @@ def index() -> str:
         args={name: value for name, value in request.args.items() if name != "before" and value},
         days=days,
         heat=heat(days),
-        kept=_kept(points, asked.config_id),
+        kept=_kept(points, configuration),
         states=STATES,
         **_WORDS,
     )
@@ -50,7 +51,8 @@ def show(backup_id: str) -> str:
     """One restore point: what it holds, where it lies, when it was checked, and why it stays."""
     point = records.find(installation(), backup_id)
     damage = point_facts.damage(installation(), point)
-    kept = _kept([point], point.config_id).get(point.public_id, "")
+    configuration = point_facts.configuration_of(installation(), point.config_id)
+    kept = _kept([point], configuration).get(point.public_id, "")
     return render_template("dashboard/point.html", point=point, damage=damage, kept=kept, **_WORDS)
 
 
@@ -121,10 +123,10 @@ def _midnight(name: str, *, days: int = 0) -> datetime | None:
     return midnight(day, ZoneInfo(installation().settings.timezone), days=days)
 
 
-def _kept(points: list[Backup], config_id: str | None) -> Any:
-    if config_id is None or not points:
+def _kept(points: list[Backup], configuration: Configuration | None) -> Any:
+    if configuration is None or not points:
         return {}
-    return point_facts.kept_because(installation(), config_id, points)
+    return point_facts.kept_because(installation(), configuration, points)
 
 
 _WORDS = {"status_of": restore_points.condition, "verified_at": restore_points.verified_at}
