@@ -6,23 +6,19 @@ The rows are generated, the application is the real one in this process, without
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 
-from benchmarks.service import at, fill
+from benchmarks.service import at, opened
 from webapp import create_app
-from webapp.installation import Installation, open_installation
+from webapp.installation import Installation
 from webapp.models import Backup, Run
 from webapp.services import accounts
 from webapp.services.access import SYSTEM
-from webapp.settings import read_settings
 
 CONFIGURATIONS, KEPT = 200, timedelta(days=90)
 PASSWORD = "correct horse battery"
@@ -96,21 +92,10 @@ def _signed_in(installation: Installation) -> FlaskClient:
 
 def main() -> None:
     """Fills, measures, prints."""
-    parser = argparse.ArgumentParser(description="The pages after years.")
-    parser.add_argument("--runs", type=int, default=100_000, help="how many runs the database holds")
-    parser.add_argument("--rounds", type=int, default=40, help="how often each page is asked for")
-    parser.add_argument("--database", help="a PostgreSQL database to use; SQLite in a new folder when left out")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
-        environment = {"HOLDFAST_HOME": str(Path(folder) / "home")}
-        if options.database:
-            environment["HOLDFAST_DATABASE_URL"] = options.database
-        installation = open_installation(read_settings(environment))
-        fill(installation, options.runs, configured=CONFIGURATIONS, kept=KEPT)
+    with opened("The pages after years.", rounds=40, configured=CONFIGURATIONS, kept=KEPT) as (installation, rounds):
         print("| Page | status | median | p95 | processor | queries | bytes |\n|---|---|---|---|---|---|---|")
-        for path, status, half, most, cpu, queries, size in measure(installation, options.rounds):
+        for path, status, half, most, cpu, queries, size in measure(installation, rounds):
             print(f"| `{path}` | {status} | {half:.1f} ms | {most:.1f} ms | {cpu:.1f} ms | {queries} | {size} |")
-        installation.close()
 
 
 if __name__ == "__main__":

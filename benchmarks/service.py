@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,11 +160,12 @@ def at(values: Sequence[float], part: float) -> float:
     return values[math.ceil(len(values) * part) - 1]
 
 
-def main() -> None:
-    """Fills, measures, prints."""
-    parser = argparse.ArgumentParser(description="The API after years.")
+@contextmanager
+def opened(description: str, *, rounds: int, **filling: Any) -> Iterator[tuple[Installation, int]]:
+    """What the command line asks for: an installation that `fill` filled, and how often each address is asked for."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=100_000, help="how many runs the database holds")
-    parser.add_argument("--rounds", type=int, default=100, help="how often each path is asked for")
+    parser.add_argument("--rounds", type=int, default=rounds, help="how often each address is asked for")
     parser.add_argument("--database", help="a PostgreSQL database to use; SQLite in a new folder when left out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
@@ -171,11 +173,17 @@ def main() -> None:
         if options.database:
             environment["HOLDFAST_DATABASE_URL"] = options.database
         installation = open_installation(read_settings(environment))
-        fill(installation, options.runs)
-        print("| `GET /api/backup/…` | median | p95 | processor |\n|---|---|---|---|")
-        for path, half, most, cpu in measure(installation, options.rounds):
-            print(f"| `{path}` | {half:.1f} ms | {most:.1f} ms | {cpu:.1f} ms |")
+        fill(installation, options.runs, **filling)
+        yield installation, options.rounds
         installation.close()
+
+
+def main() -> None:
+    """Fills, measures, prints."""
+    with opened("The API after years.", rounds=100) as (installation, rounds):
+        print("| `GET /api/backup/…` | median | p95 | processor |\n|---|---|---|---|")
+        for path, half, most, cpu in measure(installation, rounds):
+            print(f"| `{path}` | {half:.1f} ms | {most:.1f} ms | {cpu:.1f} ms |")
 
 
 if __name__ == "__main__":

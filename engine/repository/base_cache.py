@@ -75,5 +75,6 @@ class BaseCache:
             fresh.write_bytes(b"".join((crypto.sha256(data), data)))
             fresh.rename(self._folder / name)
         except OSError:
+            self.release(len(data))
             with suppress(OSError):
                 fresh.unlink()

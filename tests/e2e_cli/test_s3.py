@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -59,3 +60,28 @@ def test_typed_credentials_are_sealed_and_missing_ones_are_told(shop: Shop, stor
     assert "S3_KEY" in run("create", "--file", unset, code=2).stderr
     bare = shop.write(destinations=[_place(store, prefix="bare")])
     assert "no credentials" in told(run("create", "--file", bare, code=1))
+
+
+def test_what_a_bucket_alone_holds_is_leant_on(shop: Shop, seaweed: Store) -> None:
+    """Against a real server: what is leant on is fetched once, told, and may be lost from the cache at any time."""
+    shop.cli.environment |= {"AWS_ACCESS_KEY_ID": seaweed.access_key, "AWS_SECRET_ACCESS_KEY": seaweed.secret_key}
+    place = [_place(seaweed, prefix="differences")]
+    rng, path = random.Random(1), shop.uploads / "orders.csv"
+    rows = [f"{number:09d},{rng.getrandbits(200):051x},open\n".encode() for number in range(120_000)]
+    sizes = []
+    for day in range(4):
+        for number in rng.sample(range(len(rows)), len(rows) // 100):
+            rows[number] = rows[number].replace(b"open", b"paid")
+        path.write_bytes(b"".join(rows))
+        if day == 3:
+            shutil.rmtree(shop.cli.home / "cache")
+        made = shop.create(destinations=place)
+        shown = shop.cli("show", made["backupId"], "--json", code=0).json["bytes"]
+        sizes.append((shown["stored"], shown["fetched"]))
+    (first, nothing), (second, fetched), (_, once), (fourth, again) = sizes
+    assert nothing == 0
+    assert second < first / 5
+    assert 0 < once < fetched / 2
+    assert fourth < first / 5
+    assert again > once
+    shop.check()

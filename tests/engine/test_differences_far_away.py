@@ -168,6 +168,16 @@ def test_a_base_that_did_not_come_takes_no_room(tmp_path: Path) -> None:
     assert not cache.reserve(place.entry.stored)
 
 
+def test_a_base_that_cannot_be_kept_takes_no_room(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.create()
+    cache = BaseCache(tmp_path / "cache", datetime.now(UTC), room=100)
+    bases, place = one_base(bench, Distant(bench.place), cache)
+    (tmp_path / "cache").rmdir()
+    assert bases.fetch(place) == b"base" * 5000
+    assert cache.reserve(place.entry.stored)
+
+
 class LooksTooEarly(BaseCache):
     """Another thread fetches the blob between this one's look and its own request."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.webapp import keyring_home
 from tests.webapp.shelf import Shelf
+from tests.webapp.site import Browser, Site, person
 from tests.webapp.support import Hands
 from webapp.installation import Installation, open_installation
 from webapp.settings import read_settings
@@ -29,6 +30,18 @@ def installation(tmp_path: Path, hands: Hands) -> Iterator[Installation]:
     opened = open_installation(settings, clock=hands)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def site(installation: Installation) -> Site:
+    """The application of the installation."""
+    return Site(installation)
+
+
+@pytest.fixture
+def admin(site: Site) -> Browser:
+    """Somebody signed in as an admin."""
+    return person(site)
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ from webapp.services.sessions import Browser
 HERE = Browser("192.0.2.7", "a browser")
 
 
-@pytest.fixture
-def site(installation: Installation) -> Site:
-    return Site(installation)
-
-
 def test_the_first_super_admin_is_made_once_and_must_change_the_password(site: Site) -> None:
     first = accounts.first_administrator(site.installation)
     assert first is not None

@@ -13,18 +13,12 @@ from tests.webapp.support import document
 from webapp.api import PREFIX
 from webapp.api.docs import endpoints
 from webapp.api.endpoint import Endpoint
-from webapp.installation import Installation
 from webapp.models import Configuration
 from webapp.roles import ROLES
 from webapp.services.permissions import PERMISSIONS, SCOPES, roles_with
 
 TABLE = re.compile(r"^\| ([A-Z]+) \| `(/api/[^`]+)` \| ([a-z_, ]+) \| (\w+) \|$", re.MULTILINE)
 MATRIX = endpoints()
-
-
-@pytest.fixture
-def site(installation: Installation) -> Site:
-    return Site(installation)
 
 
 def reach(site: Site, endpoint: Endpoint, token: str) -> int:

@@ -11,7 +11,6 @@ import pytest
 from tests.webapp.site import Site
 from webapp.api.docs import endpoints, openapi
 from webapp.api.endpoint import Endpoint
-from webapp.installation import Installation
 
 DEEP = b"[" * 5000 + b"]" * 5000
 BODIES = [
@@ -52,11 +51,6 @@ VALUES: list[Any] = [
 PATHS = ["%00", "%ff%fe", "..", "%2e%2e%2f", "x" * 3000, "%F0%9F%92%A9", "%d8%00", "'--", "bk_", "0", "-1", "9" * 40]
 WORDS = ["", "%00", "%ff", "-1", "9" * 40, "x" * 5000, "a&" * 300]
 KINDS = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "application/json; charset=utf-16", "\xe9"]
-
-
-@pytest.fixture
-def site(installation: Installation) -> Site:
-    return Site(installation)
 
 
 def where(endpoint: Endpoint, part: str = "nope") -> str:

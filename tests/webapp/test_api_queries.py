@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from sqlalchemy import event
 
 from tests.webapp.shelf import Shelf
@@ -53,11 +52,6 @@ def asked(site: Site, path: str) -> int:
         answer = site.api("GET", path)
     assert answer.status_code == 200, answer.text
     return sum(statement.startswith("SELECT") for statement in sent)
-
-
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
 
 
 def test_lists_and_figures_ask_at_most_twelve_questions_however_much_there_is(shelf: Shelf, site: Site) -> None:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Site
-
-
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
 
 
 def test_a_restore_that_replaces_is_planned_first(shelf: Shelf, site: Site) -> None:

@@ -17,11 +17,6 @@ from webapp.services.runs import CLEANUP, NewRun
 ADDRESS = "/backups/shop/retention"
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
 def work(shelf: Shelf) -> tuple[Run, int]:
     """The newest clean-up as a worker does it, and how many restore points went."""
     run = runs.listing(shelf.installation, kind=CLEANUP)[0]

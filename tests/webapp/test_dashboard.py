@@ -25,16 +25,6 @@ STATIC = Path(__file__).parents[2] / "static"
 HOURLY = {"schedule": "0 * * * *", "objectives": {"rpoMinutes": 60}}
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def words(browser: Browser, path: str = "/") -> str:
     """What a page says, without its marks."""
     answer = browser.get(path)

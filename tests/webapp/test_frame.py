@@ -28,11 +28,6 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 @pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
 def developing(tmp_path: Path, hands: Hands) -> Iterator[Site]:
     settings = read_settings({"HOLDFAST_HOME": str(tmp_path / "developing"), "HOLDFAST_DEVELOPMENT": "yes"})
     opened = open_installation(settings, clock=hands)

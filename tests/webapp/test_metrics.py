@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.webapp.shelf import Shelf
@@ -13,11 +12,6 @@ from webapp.services import pulses, runs, schedules
 from webapp.services.runs import NewRun
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
 
 
 def numbers(site: Site) -> Samples:

@@ -8,20 +8,13 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from tests.webapp.forms import page, send, stored, words
 from tests.webapp.shelf import Shelf
-from tests.webapp.site import Browser, Site, person
+from tests.webapp.site import Browser
 from webapp.models.run import QUEUED
 from webapp.services import configurations, pins, runs
 
 DAILY = {"retention": {"daily": 3, "keepMin": 1}}
-
-
-@pytest.fixture
-def admin(shelf: Shelf) -> Browser:
-    return person(Site(shelf.installation))
 
 
 def test_each_step_is_told_with_its_time(shelf: Shelf, admin: Browser, tmp_path: Path) -> None:

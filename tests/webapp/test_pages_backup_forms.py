@@ -19,16 +19,6 @@ NIGHTLY = {"schedule": "0 2 * * *", "objectives": {"rpoMinutes": 1500}}
 KEYS = {"accessKeyId": "AKIASECRETSECRET", "secretAccessKey": "wJalrXUtnFEMIK7MDENG"}
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def test_a_new_one_is_stored_from_the_form(shelf: Shelf, admin: Browser) -> None:
     begun = page(admin, "/backups/new")
     made = send(admin, "/backups/new", begun, do="save", id="crm", name="CRM", type="files", folders=str(shelf.source))

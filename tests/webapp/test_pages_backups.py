@@ -7,7 +7,6 @@ import re
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import event
 
 from tests.webapp.forms import page, words
@@ -16,16 +15,6 @@ from tests.webapp.site import Browser, Site, person
 from webapp.services import schedules
 
 NIGHTLY = {"schedule": "0 2 * * *", "objectives": {"rpoMinutes": 1500}}
-
-
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
 
 
 def many(shelf: Shelf) -> None:

@@ -32,11 +32,6 @@ def site(shelf: Shelf) -> Site:
     return Site(shelf.installation)
 
 
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def shown(shelf: Shelf) -> dict[str, Any]:
     return configurations.shown(configurations.find(shelf.installation, "shop"))
 

@@ -41,11 +41,6 @@ SECRET = "CANARY-secret-value"
 
 
 @pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
 def ada(site: Site) -> Browser:
     return person(site, "ada", "admin")
 

@@ -45,16 +45,6 @@ HOURLY = {"schedule": "0 * * * *", "objectives": {"rpoMinutes": 60, "rtoMinutes"
 _PUBLIC = re.compile(r"(run|bk|er)_\w+")
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def words(browser: Browser, path: str = "/") -> str:
     answer = browser.get(path)
     assert answer.status_code == 200, answer.text

@@ -11,7 +11,6 @@ import pytest
 from tests.webapp.reading import said, words
 from tests.webapp.site import PASSWORD, Browser, Site, person
 from tests.webapp.support import Hands
-from webapp.installation import Installation
 from webapp.roles import ROLES
 from webapp.services import accounts, tokens
 from webapp.services.access import SYSTEM
@@ -20,11 +19,6 @@ from webapp.services.tokens import Wish
 from webapp.views.people import MATRIX, browser
 
 PASSWORDS = re.compile(r"\b(?:[a-z2-7]{6}-){3}[a-z2-7]{6}\b")
-
-
-@pytest.fixture
-def site(installation: Installation) -> Site:
-    return Site(installation)
 
 
 @pytest.fixture

@@ -28,16 +28,6 @@ from webapp.services import backups, point_facts, records, verifications
 TEN_MINUTES = timedelta(minutes=10)
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def test_a_pin_is_set_with_its_reason_and_taken_away_again(shelf: Shelf, admin: Browser) -> None:
     shelf.configure()
     point = shelf.backup()
@@ -237,6 +227,17 @@ def test_versions_of_a_file_over_many_points(shelf: Shelf, admin: Browser) -> No
     assert "10 B" in said.replace("\N{NO-BREAK SPACE}", " ")
     assert "and 1 before it" in said
     assert "not there" in said
+
+
+def test_versions_tell_of_points_that_cannot_be_read(shelf: Shelf, admin: Browser) -> None:
+    shelf.configure()
+    (shelf.source / "note").write_text("one")
+    lost = shelf.backup()
+    last = shelf.backup()
+    page = f"/restore-points/{last}/versions?path={quote(str(shelf.source / 'note'))}"
+    assert "could not be read" not in words(admin, page)
+    (shelf.installation.settings.home / "backups" / "manifests" / parse("bk", lost).hex()).unlink()
+    assert "1 restore point could not be read" in words(admin, page)
 
 
 def test_names_are_found_by_part_and_pattern(shelf: Shelf, admin: Browser) -> None:

@@ -20,16 +20,6 @@ from webapp.services import records, restore_drafts, runs, sealed, submit
 from webapp.services.runs import NewRun, Outcome
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def test_a_restore_is_shown_before_it_is_asked_for(shelf: Shelf, admin: Browser, tmp_path: Path) -> None:
     shelf.configure()
     point, target = shelf.backup(), str(tmp_path / "beside")

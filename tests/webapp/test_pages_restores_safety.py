@@ -17,16 +17,11 @@ from engine.targets.directory import DirectoryTarget
 from tests.webapp.reading import words
 from tests.webapp.restoring import draft, restored, shown, start, started
 from tests.webapp.shelf import Shelf
-from tests.webapp.site import Browser, Site, person
+from tests.webapp.site import Browser
 from webapp.models import Run
 from webapp.services import restore_drafts, submit
 
 _MARK = 'class="ok"'
-
-
-@pytest.fixture
-def admin(shelf: Shelf) -> Browser:
-    return person(Site(shelf.installation))
 
 
 @pytest.fixture

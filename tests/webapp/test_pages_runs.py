@@ -24,16 +24,6 @@ from webapp.services.runs import Counters, NewRun, Outcome
 _ID = re.compile(r'href="/runs/(run_\w+)"')
 
 
-@pytest.fixture
-def site(shelf: Shelf) -> Site:
-    return Site(shelf.installation)
-
-
-@pytest.fixture
-def admin(site: Site) -> Browser:
-    return person(site)
-
-
 def words(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 

@@ -20,11 +20,6 @@ from webapp.services.tokens import Wish
 from webapp.settings import read_settings
 
 
-@pytest.fixture
-def site(installation: Installation) -> Site:
-    return Site(installation)
-
-
 def guarded(tmp_path: Path, hands: Hands, **environment: str) -> Site:
     settings = read_settings({"HOLDFAST_HOME": str(tmp_path / "guarded"), **environment})
     return Site(open_installation(settings, clock=hands))

@@ -73,20 +73,27 @@ def lines(point: Point, before: Point | None, path: str, *, only_changed: bool =
             yield Line(browsing.entry_of(root, shown), change)
 
 
-def versions(installation: Installation, point: Point, path: str, *, limit: int, tell: Tell) -> tuple[Version, ...]:
-    """What a path was in this restore point and the `limit` before it, newest first, equal neighbours as one."""
+def versions(
+    installation: Installation, point: Point, path: str, *, limit: int, tell: Tell
+) -> tuple[tuple[Version, ...], int]:
+    """What a path was in this restore point and the `limit` before it, newest first, equal neighbours as one; and how
+    many of these restore points could not be read."""
     found: list[tuple[Backup, FilesRoot | None, Node | None]] = []
+    unread = 0
     for backup in _before(installation, point.backup, including=True, limit=limit):
-        with suppress(EngineError, ServiceError):
+        try:
             beside = browsing.beside(installation, backup, point, tell=tell)
             try:
                 here = _place(beside, path)
             finally:
                 if beside.reader is not point.reader:
                     beside.close()
-            found.append((backup, here[0] if here else None, here[1] if here else None))
+        except (EngineError, ServiceError):
+            unread += 1
+            continue
+        found.append((backup, here[0] if here else None, here[1] if here else None))
     grouped = itertools.groupby(found, key=lambda each: _identity(each[2]))
-    return tuple(_version(list(group)) for _, group in grouped)
+    return tuple(_version(list(group)) for _, group in grouped), unread
 
 
 def search(point: Point, pattern: str) -> Iterator[tuple[str, Entry]]:

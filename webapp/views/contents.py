@@ -55,8 +55,10 @@ def versions(backup_id: str) -> str:
     """What one file was in this restore point and those before it."""
     path = _asked("path") or abort(400, "Which file? Choose one in the contents.")
     with closing(_open(backup_id)) as point:
-        found = folders.versions(installation(), point, path, limit=_VERSIONS, tell=silent)
-        return render_template("restores/versions.html", point=point.backup, path=path, versions=found, most=_VERSIONS)
+        found, unread = folders.versions(installation(), point, path, limit=_VERSIONS, tell=silent)
+    return render_template(
+        "restores/versions.html", point=point.backup, path=path, versions=found, unread=unread, most=_VERSIONS
+    )
 
 
 @pages.get("/find")
