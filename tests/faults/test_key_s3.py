@@ -14,9 +14,9 @@ import pytest
 from engine import keyring as keys
 from engine.errors import WrongKey
 from engine.repository import repository as engine
-from tests.support.faults import run_and_wait
+from tests.support.faults import DIED, run_and_wait
 from tests.support.s3 import Store
-from tests.webapp.keyring_home import KILLED, NEW, change_until, finish, key_of, opened_at, opens, silent
+from tests.webapp.keyring_home import NEW, change_until, finish, key_of, opened_at, opens, silent
 from webapp.installation import Installation
 from webapp.services import destinations
 from webapp.services import keys as service
@@ -91,7 +91,7 @@ def test_killed_at_any_request(
         shutil.rmtree(home)
         if status == 0:
             break
-        assert status == KILLED, number
+        assert status == DIED, number
         number += step
     assert number > 2 * step  # the requests were met, and killed at, one by one
     record_property("trials", number // step)

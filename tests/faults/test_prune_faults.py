@@ -34,10 +34,9 @@ Note = Callable[[str, int], None]
 SAMPLE = 7
 
 
-@pytest.fixture
-def site(tmp_path: Path, seed: int) -> Pruning:
+def prepared(folder: Path, seed: int) -> Pruning:
     """Points of which some shall go: their packs die, die half, and are small enough to be merged."""
-    made = Pruning(tmp_path / "first", random.Random(seed), rules=AT_ONCE)
+    made = Pruning(folder, random.Random(seed), rules=AT_ONCE)
     made.bench.create()
     for number in range(MANY_SMALL + 1):
         made.write(f"file {number}", 3_000)
@@ -45,6 +44,11 @@ def site(tmp_path: Path, seed: int) -> Pruning:
             made.write("changes", 400_000)
         made.backup()
     return made
+
+
+@pytest.fixture
+def site(tmp_path: Path, seed: int) -> Pruning:
+    return prepared(tmp_path / "first", seed)
 
 
 def clean_up(site: Pruning, storage: Storage) -> None:

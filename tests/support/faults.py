@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from engine.storage.base import Buffer, Item, Storage
 
 T = TypeVar("T")
 CHILD_SECONDS = 120
+DIED = 77
 
 
 class FaultyStorage:
@@ -76,6 +78,21 @@ class FaultyStorage:
 def kill_this_process() -> None:
     """What `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(events: Collection[str], number: int) -> None:
+    """From now on this process dies, with status DIED, before its step `number` (from 1): a step is an audit event of
+    Python that has one of these names."""
+    count = 0
+
+    def look(event: str, arguments: object) -> None:
+        nonlocal count
+        if event in events:
+            count += 1
+            if count == number:
+                os._exit(DIED)
+
+    sys.addaudithook(look)
 
 
 def run_and_wait(action: Callable[[], object]) -> int:

@@ -9,13 +9,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from tests.webapp import keyring_home
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
 from tests.webapp.support import Hands
+from webapp.database import SQLITE_PREFIX, open_database
 from webapp.installation import Installation, open_installation
-from webapp.settings import read_settings
+from webapp.services import passwords
+from webapp.settings import ensure_home, read_settings
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_hashes() -> Iterator[None]:
+    """A password costs next to nothing here, because nearly every test makes people; `test_accounts` has a process of
+    its own look at what one costs."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_HASHER", quick)
+        patch.setattr(passwords, "_NOBODY", quick.hash("nobody"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables and no rows, to be copied: the upgrades take longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "holdfast.db"
+    open_database(f"{SQLITE_PREFIX}{path}").close()
+    return path
 
 
 @pytest.fixture
@@ -25,8 +47,10 @@ def hands() -> Hands:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, hands: Hands) -> Iterator[Installation]:
+def installation(tmp_path: Path, hands: Hands, empty_database: Path) -> Iterator[Installation]:
     settings = read_settings({"HOLDFAST_HOME": str(tmp_path / "home"), "UPLOAD_DIR": str(tmp_path)})
+    ensure_home(settings)
+    shutil.copy(empty_database, settings.database_url.removeprefix(SQLITE_PREFIX))
     opened = open_installation(settings, clock=hands)
     yield opened
     opened.close()

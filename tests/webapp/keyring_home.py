@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +12,7 @@ from engine.errors import WrongKey
 from engine.repository import repository as engine
 from engine.storage.local import LocalStorage
 from tests.support.command import CommandLine
+from tests.support.faults import die_at
 from tests.webapp.points import Shop
 from webapp.installation import Installation, open_installation
 from webapp.services import keyrings
@@ -22,7 +21,6 @@ from webapp.settings import read_settings
 
 NEW = bytes(range(32))
 PLACES = ("one", "two")
-KILLED = 77
 CODE = re.compile(r"(?:[A-Z2-7]{4}-\s*){13}[A-Z2-7]{4}")
 
 
@@ -43,18 +41,9 @@ def opened_at(home: Path, **environment: str) -> Installation:
 
 
 def change_until(home: Path, change: Callable[[Installation], object], *, events: Collection[str], number: int) -> None:
-    """The change in this process, which dies before its step number `number`: an audit event of one of these names."""
-    count = 0
-
-    def die(event: str, arguments: object) -> None:
-        nonlocal count
-        if event in events:
-            count += 1
-            if count == number:
-                os._exit(KILLED)
-
+    """The change in this process, which dies before its step number `number`."""
     installation = opened_at(home)
-    sys.addaudithook(die)
+    die_at(events, number)
     change(installation)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 
+import argon2
 import pyotp
 import pytest
 
@@ -116,6 +119,17 @@ def test_names_are_taken_once_and_roles_are_known(installation: Installation) ->
 def test_weak_passwords_are_refused(weak: str) -> None:
     with pytest.raises(passwords.PasswordRefused):
         passwords.check(weak, name="maria")
+
+
+def test_a_stored_password_costs_as_much_as_owasp_asks_for() -> None:
+    """In a process of its own: here `quick_hashes` is at work. OWASP: argon2id with at least 19 MiB and two passes."""
+    code = f"from webapp.services import passwords; print(passwords.hashed({PASSWORD!r}), passwords._NOBODY)"
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    costs = [argon2.extract_parameters(each) for each in made.stdout.split()]
+    assert costs[0] == costs[1]
+    assert costs[0].type is argon2.Type.ID
+    assert costs[0].memory_cost >= 19 * 1024
+    assert costs[0].time_cost >= 2
 
 
 def test_a_second_factor_is_asked_for_and_each_code_counts_once(installation: Installation, hands: Hands) -> None:

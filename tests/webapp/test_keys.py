@@ -15,10 +15,9 @@ from sqlalchemy.orm import Session
 from engine import keyring as keys
 from engine.errors import WrongKey
 from tests.support.command import CommandLine
-from tests.support.faults import run_and_wait
+from tests.support.faults import DIED, run_and_wait
 from tests.webapp.keyring_home import (
     CODE,
-    KILLED,
     NEW,
     PLACES,
     change_until,
@@ -317,5 +316,5 @@ def test_killed_at_any_step_everything_still_opens_and_a_second_call_finishes(
         shutil.rmtree(copy)
         if status == 0:
             break
-        assert status == KILLED, step
+        assert status == DIED, step
     assert step > 15  # the steps were met, and killed at, one by one
