@@ -17,6 +17,7 @@ from benchmarks.service import at, opened
 from webapp import create_app
 from webapp.installation import Installation
 from webapp.models import Backup, Run
+from webapp.processes import live_long
 from webapp.services import accounts
 from webapp.services.access import SYSTEM
 
@@ -55,6 +56,7 @@ FRAGMENTS = ("/running", "/runs/{run}/live")
 def measure(installation: Installation, rounds: int) -> list[tuple[str, int, float, float, float, int, int]]:
     """Of each page: its path, its status, median, p95 and (median) processor time in milliseconds, queries, bytes."""
     client, asked = _signed_in(installation), list[str]()
+    live_long()  # as the service does
 
     def note(*arguments: Any) -> None:
         if str(arguments[2]).lstrip().startswith(("SELECT", "WITH")):

@@ -23,6 +23,7 @@ from engine.ids import new_id, spell
 from webapp import create_app
 from webapp.installation import Installation, open_installation
 from webapp.models import Backup, BackupCopy, Destination, Run
+from webapp.processes import live_long
 from webapp.services import accounts, audit, configurations, figures, schedules, tokens
 from webapp.services.access import SYSTEM
 from webapp.services.tokens import Wish
@@ -140,6 +141,7 @@ def measure(installation: Installation, rounds: int) -> list[tuple[str, float, f
     user = accounts.add(installation, SYSTEM, "bench", "super_admin").user
     secret = tokens.create(installation, SYSTEM, user, Wish("bench", "super_admin")).secret
     client = create_app(installation.settings, installation=installation).test_client()
+    live_long()  # as the service does
     headers = {"Authorization": f"Bearer {secret}"}
     found = []
     for path in PATHS:

@@ -17,6 +17,7 @@ from rq_scheduler import Scheduler as RqScheduler
 
 from webapp import logs
 from webapp.clock import utc_now
+from webapp.processes import live_long
 from webapp.queue import SYSTEM, TICK, JsonJob, Queue, redis_url
 from webapp.settings import Settings
 
@@ -75,6 +76,7 @@ def arm(connection: Redis, settings: Settings) -> None:
 def schedule_on(settings: Settings) -> None:
     """Holds the tick until SIGTERM or SIGINT. Redis may come and go; a request to stop counts also while it is away."""
     logs.configure("scheduler")
+    live_long()
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

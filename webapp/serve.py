@@ -19,7 +19,7 @@ from typing import Any
 from webapp import embedded_redis, logs, secret_files
 from webapp.database import SQLITE_PREFIX, open_database
 from webapp.errors import Fault, SettingsInvalid, Unavailable
-from webapp.processes import dying_with_parent
+from webapp.processes import dying_with_parent, live_long
 from webapp.settings import Settings, ensure_home
 
 log = logging.getLogger("holdfast.serve")
@@ -89,7 +89,9 @@ def web(settings: Settings) -> None:
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
-            return create_app(settings)
+            app = create_app(settings)
+            live_long()
+            return app
 
     Application().run()
 

@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 
 from webapp import jobs, logs, scheduling
 from webapp.fingerprints import fingerprints
-from webapp.processes import dying_with_parent, process_mark
+from webapp.processes import dying_with_parent, live_long, process_mark
 from webapp.queue import JsonJob, Queue
 from webapp.settings import Settings
 
@@ -108,6 +108,7 @@ def work_on(settings: Settings) -> None:
     logs.configure(f"worker {','.join(settings.queues)}")
     jobs.use(settings)
     jobs.preload()
+    live_long()
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -21,10 +21,23 @@ _TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.cli
 _CLIPPED = """[...document.querySelectorAll("button, .btn, .st, .tag")]
     .filter(each => each.checkVisibility() && !each.classList.contains("vh") && each.scrollWidth > each.clientWidth + 1)
     .map(each => each.textContent.trim())"""
-_SMALL = """[...document.querySelectorAll("button, .btn, .nav a, input:not([type=hidden]), select, summary")]
-    .filter(each => each.checkVisibility({opacityProperty: true}) && !each.classList.contains("vh"))
-    .filter(each => { const box = each.getBoundingClientRect(); return box.width < 20 || box.height < 20; })
-    .map(each => each.outerHTML.slice(0, 120))"""
+# What is pressed: of a field with its words around it the words too. A link in the midst of a text is as high as that.
+_SMALL = """(() => {
+    const isInline = each => getComputedStyle(each).display === "inline";
+    const isInText = each => {
+        let around = each.parentElement;
+        while (isInline(around)) around = around.parentElement;
+        const beside = [...around.childNodes].filter(node => node.nodeType === 3 || (node.matches && isInline(node)));
+        return isInline(each) && beside.map(node => node.textContent).join("").trim() !== each.textContent.trim();
+    };
+    return [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]
+        .filter(each => each.checkVisibility({opacityProperty: true}) && !each.matches(".vh, .skip"))
+        .filter(each => {
+            const box = (each.closest("label") ?? each).getBoundingClientRect();
+            return box.width < TARGET || box.height < TARGET;
+        })
+        .filter(each => !isInText(each)).map(each => each.outerHTML.slice(0, 120));
+})()""".replace("TARGET", "24")
 
 
 @dataclass

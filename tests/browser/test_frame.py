@@ -100,14 +100,8 @@ def test_a_part_that_falls_silent_says_so_and_recovers(open_as: Open) -> None:
 
 def test_a_part_that_ends_loads_the_page_again(open_as: Open) -> None:
     page = open_as("adam").new_page()
-    is_over = False
-
-    def answer(route: Route) -> None:
-        nonlocal is_over
-        route.fulfill(status=286 if is_over else 304, body="")
-        is_over = False
-
-    with_a_part(page, answer)
+    is_over: list[bool] = []
+    with_a_part(page, lambda route: route.fulfill(status=286 if is_over else 304, body=""))
     page.locator("body").evaluate("body => body.dataset.loaded = 'first'")
-    is_over = True
+    is_over.append(True)
     expect(page.locator("body:not([data-loaded])")).to_be_visible()

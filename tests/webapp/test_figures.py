@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.database import open_database
 from webapp.installation import Installation, open_installation
 from webapp.migrations.upgrade import scripts
-from webapp.models import Backup, BackupCopy, DayFigures, Run
+from webapp.models import Backup, BackupCopy, DayFigures, MonthFigures, Run
 from webapp.services import configurations, destinations, figures, records, runs, stats, tick, trends
 from webapp.services.repositories import silent
 from webapp.services.runs import NewRun, Outcome
@@ -28,6 +28,8 @@ from webapp.settings import read_settings
 
 NAMES = ("shop", "wiki")
 STATES = ("succeeded", "succeeded", "warning", "failed", "interrupted", "cancelled")
+EXTREMES = ("longest_gap", "last_end", "slowest_restore")
+SUMMED = ("took", "stored", *EXTREMES)
 ZONES = (UTC, timezone(timedelta(hours=13)), timezone(-timedelta(hours=9, minutes=30)))
 
 
@@ -117,10 +119,30 @@ def added_up(installation: Installation, config_id: str | None) -> dict[str, Cou
 
 
 def kept(installation: Installation) -> list[dict[str, Any]]:
-    names = ("config_id", "day", "sums", "took", "stored", "longest_gap", "last_end", "slowest_restore")
+    names = ("config_id", "day", "sums", "duration_p50", "duration_p95", *SUMMED)
     with installation.database.reading() as session:
         rows = session.scalars(select(DayFigures).order_by(DayFigures.config_id, DayFigures.day))
         return [{name: getattr(row, name) for name in names} for row in rows]
+
+
+def months(installation: Installation) -> dict[tuple[str, str], Any]:
+    with installation.database.reading() as session:
+        rows = session.scalars(select(MonthFigures))
+        return {(row.config_id, row.month): {name: getattr(row, name) for name in SUMMED} for row in rows}
+
+
+def months_of(days: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    """The same, from rows of days."""
+    found: dict[tuple[str, str], Any] = {}
+    for day in days:
+        month = found.setdefault(
+            (day["config_id"], day["day"][:7]), {"took": {}, "stored": 0, **dict.fromkeys(EXTREMES)}
+        )
+        month["took"] = dict(Counter(month["took"]) + Counter(day["took"]))
+        month["stored"] += day["stored"]
+        for name in EXTREMES:
+            month[name] = max((each for each in (month[name], day[name]) if each is not None), default=None)
+    return found
 
 
 def sums_of(installation: Installation, config_id: str) -> dict[str, Counter[str]]:
@@ -155,12 +177,57 @@ def test_the_sums_are_what_the_rows_add_up_to(house: Installation, hands: Hands,
             None if slowest is None else pytest.approx(slowest, abs=0.01),
         )
     before = kept(house)
+    assert months(house) == months_of(before)
     hands.now += timedelta(days=2)
     assert [figures.check_ended(house) for _ in range(100)] == [[]] * 100
     assert kept(house) == before
     with house.database.transaction() as session:
         figures.rebuild(session)
     assert kept(house) == before
+    assert months(house) == months_of(before)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("2026-01-01", "2026-12-31"),
+        ("2026-01-31", "2026-04-01"),
+        ("2026-02-28", "2026-03-31"),
+        ("2026-05-07", "2026-05-09"),
+    ],
+)
+def test_months_and_days_together_are_the_days(house: Installation, seed: int, first: str, last: str) -> None:
+    """Whole months of a period are read as such: the extremes and durations must be those of its days, and no more."""
+    dice, days = (
+        random.Random(seed),
+        [datetime(2025, 12, 1, tzinfo=UTC) + timedelta(days=number) for number in range(420)],
+    )
+    rows = [
+        {
+            "config_id": name,
+            "day": figures.day_of(day),
+            "sums": {"backups": 1},
+            "took": {f"{dice.randrange(1, 90)}": dice.randrange(1, 4), "100": 1},
+            "stored": dice.randrange(1000),
+            **{column: dice.choice((None, dice.randrange(10_000) / 8)) for column in EXTREMES},
+        }
+        for name in ("", *NAMES)
+        for day in days
+    ]
+    with house.database.transaction() as session:
+        session.execute(insert(DayFigures), rows)
+        for month in {row["day"][:7] for row in rows}:
+            figures.add_up_month(session, month)
+    since, until = figures.start_of(first), figures.start_of(last)
+    for config_id in (None, "wiki"):
+        found = trends.trend(house, since, until=until, config_id=config_id)
+        inside = [row for row in rows if first <= row["day"] <= last]
+        took = figures.together(row["took"] for row in inside if row["config_id"] == (config_id or ""))
+        assert [found.duration_p50, found.duration_p95] == figures.durations(took)
+        for name in found.extremes:
+            values = [[row[column] or -1 for row in inside if row["config_id"] == name] for column in EXTREMES]
+            assert [value or -1 for value in vars(found.extremes[name]).values()] == [max(each) for each in values]
+        assert set(found.extremes) == (set(NAMES) if config_id is None else {config_id})
 
 
 def test_a_copy_that_came_later_counts_from_then_on(house: Installation, hands: Hands) -> None:

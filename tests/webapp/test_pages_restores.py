@@ -159,7 +159,7 @@ def test_what_was_chosen_in_the_contents_is_what_is_restored(shelf: Shelf, admin
     address = str(begun.location).removesuffix("/target")
     assert "\\xff odd" in words(admin, f"{address}/what")
     admin.submit(f"{address}/target", where="new")
-    assert "1 files, 3 B" in words(admin, f"{address}/review").replace("\N{NO-BREAK SPACE}", " ")
+    assert "1 file, 3 B" in words(admin, f"{address}/review").replace("\N{NO-BREAK SPACE}", " ")
     run = runs.find(shelf.installation, start(admin, address).location.rsplit("/", 1)[1])
     assert run.arguments["only"] == [os.fsdecode(odd)]
 

@@ -47,7 +47,7 @@ def test_everybody_counts_the_same_restore_points(shelf: Shelf) -> None:
     assert (proof.state, proof.checked_at) == (proofs.NEVER, judged.checked_at)
     assert judged.newest is not None
     assert (proof.newest, judged.newest.public_id) == (whole, whole)
-    assert (proof.points, judged.points) == (1, 1)
+    assert (proof.points, protection.points(shelf.installation, ["shop"])) == (1, {"shop": 1})
     assert rpo == (shelf.hands.now - made_at).total_seconds() == 4 * 86400
     assert overdue.look(shelf.installation) == ["shop"]
     newest = shelf.backup(shelf.hands.now + timedelta(hours=1))
@@ -63,7 +63,7 @@ def test_a_configuration_of_files_alone_is_whole_with_them(shelf: Shelf) -> None
     shelf.configure()
     shelf.verify(shelf.backup())
     judged, proof, rpo = verdicts(shelf)
-    assert (judged.points, proof.points, rpo) == (1, 1, 0)
+    assert (protection.points(shelf.installation), proof.points, rpo) == ({"shop": 1}, 1, 0)
     assert proof.checked_at == judged.checked_at == shelf.hands.now
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from webapp.models.destination import Destination
     from webapp.models.download import DownloadLink
     from webapp.models.event import Event
-    from webapp.models.figures import DayFigures
+    from webapp.models.figures import DayFigures, MonthFigures
     from webapp.models.notification import Delivery, SilencedRecipient
     from webapp.models.pulse import Pulse
     from webapp.models.replacement import Replacement, RestorePlan
@@ -40,6 +40,7 @@ __all__ = [
     "Event",
     "Hold",
     "IdempotencyKey",
+    "MonthFigures",
     "Pulse",
     "RecoveryCode",
     "Replacement",
@@ -67,6 +68,7 @@ _MODULES = {
     "AuditEntry": "audit",
     "BackupCopy": "backup",
     "DayFigures": "figures",
+    "MonthFigures": "figures",
     "Hold": "backup",
     "Delivery": "notification",
     "DownloadLink": "download",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models import configuration, run  # noqa: F401 (the tables that foreign keys lead to)
@@ -30,9 +32,18 @@ class Hold(Base):
     until_at: Mapped[datetime | None]
 
 
+def _of_totals(name: str) -> Callable[[DefaultExecutionContext], int]:
+    def number(context: DefaultExecutionContext) -> int:
+        row = context.get_current_parameters()  # type: ignore[no-untyped-call]
+        return int(row["totals"].get(name, 0))
+
+    return number
+
+
 class Backup(Base):
     """`public_id` is `bk_…` and also the manifest's id; `manifest_hash` the SHA-256 of the stored manifest (64 hex
-    digits); `totals` as in the manifest; `databases` a list of {name, tables, bytes}; `paths` the folders."""
+    digits); `totals` as in the manifest, and two of them once more, because to look into 20,000 documents takes longer
+    than a page may; `databases` a list of {name, tables, bytes}; `paths` the folders."""
 
     __tablename__ = "backups"
     __table_args__ = (
@@ -41,6 +52,11 @@ class Backup(Base):
         # The calendar counts the 20,000 that are left by the index alone: 8 ms instead of 27.
         Index("ix_backups_deleted_at_finished_at", "deleted_at", "finished_at", "id"),
         Index("ix_backups_config_id_finished_at", "config_id", "finished_at"),
+        # What is left of each configuration, and how large, by the index alone.
+        Index(
+            "ix_backups_deleted_at_config_id",
+            *("deleted_at", "config_id", "id", "type", "finished_at", "bytes_total", "bytes_stored"),
+        ),
         # Of years of history a few restore points are left: with it the figures of 100,000 take 6 ms instead of 190.
         Index("ix_backups_config_id_deleted_at", "config_id", "deleted_at"),
     )
@@ -56,6 +72,8 @@ class Backup(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]
     totals: Mapped[dict[str, Any]]
+    bytes_total: Mapped[int] = mapped_column(BigInteger, default=_of_totals("bytes"))
+    bytes_stored: Mapped[int] = mapped_column(BigInteger, default=_of_totals("bytesStored"))
     databases: Mapped[list[Any]] = mapped_column(default=list)
     paths: Mapped[list[Any]] = mapped_column(default=list)
     problem_count: Mapped[int] = mapped_column(default=0)
@@ -76,6 +94,8 @@ class BackupCopy(Base):
     __tablename__ = "backup_copies"
     __table_args__ = (
         Index("one_copy_per_destination", "backup_id", "destination_id", unique=True),
+        # Where a restore point is and in which state, without the row.
+        Index("ix_backup_copies_backup_id", "backup_id", "destination_id", "state", "trashed_at", "verified_at"),
         # The few damaged or trashed copies among 100,000, and what is present, without the rows of what was removed.
         Index("ix_backup_copies_state_trashed_at", "state", "trashed_at", "backup_id", "destination_id", "verified_at"),
     )

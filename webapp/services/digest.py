@@ -49,7 +49,7 @@ def message(installation: Installation, event: Event) -> Message:
     sums = trends.exactly(installation, since)
     states, causes = figures.part(sums, figures.STATE), figures.part(sums, figures.CAUSE)
     every = [each for each in protection.of_all(installation) if each.status != protection.OFF]
-    counted = protection.counts(every)
+    counted, points = protection.counts(every), protection.points(installation)
     bad = sum(causes.values())
     tone = BAD if counted[protection.UNPROTECTED] else WARNING if bad or counted[protection.AT_RISK] else GOOD
     zone = installation.settings.timezone
@@ -69,7 +69,7 @@ def message(installation: Installation, event: Event) -> Message:
         advice="`backup-cli list --runs --status failed` shows what failed, and `backup-cli doctor` why."
         if bad
         else "",
-        problems=tuple(_line(each, zone) for each in every[:SHOWN]),
+        problems=tuple(_line(each, points.get(each.configuration.id, 0), zone) for each in every[:SHOWN]),
         link=installation.settings.public_url or "",
         footer=f"Holdfast on {installation.host}. How often this comes is set by HOLDFAST_DIGEST.",
     )
@@ -78,10 +78,10 @@ def message(installation: Installation, event: Event) -> Message:
 _WORDS = {GOOD: "OK", WARNING: "Warning", BAD: "FAILED"}
 
 
-def _line(each: Protection, zone: str) -> str:
+def _line(each: Protection, points: int, zone: str) -> str:
     newest = "no restore point yet" if each.newest is None else f"newest {when(each.newest.finished_at, zone)}"
     reasons = "".join(f" {reason.text}" for reason in each.reasons)
-    return f"{each.configuration.name}: {each.status}, {each.points} restore points, {newest}.{reasons}"
+    return f"{each.configuration.name}: {each.status}, {points} restore points, {newest}.{reasons}"
 
 
 def _period(installation: Installation) -> timedelta:

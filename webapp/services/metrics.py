@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, generate_latest
@@ -41,15 +41,15 @@ class _Service(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
         yield _gauge("info", "The version that runs", ["version"], [((VERSION,), 1)])
-        yield from _configurations(protection.of_all(self._installation))
+        yield from _configurations(protection.of_all(self._installation), protection.points(self._installation))
         yield from _runs(self._installation)
 
 
-def _configurations(found: list[Protection]) -> Iterator[Metric]:
+def _configurations(found: list[Protection], usable: Mapping[str, int]) -> Iterator[Metric]:
     names = [each.configuration.id for each in found]
     states = [((each.configuration.id, status), int(each.status == status)) for each in found for status in STATUSES]
     yield _gauge("configuration_status", "1 for the status that a configuration has", ["config", "status"], states)
-    points = [((name,), each.points) for name, each in zip(names, found, strict=True)]
+    points = [((name,), usable.get(name, 0)) for name in names]
     yield _gauge("restore_points", "Restore points that can be restored", ["config"], points)
     newest = [((each.configuration.id,), each.newest.finished_at.timestamp()) for each in found if each.newest]
     yield _gauge("newest_restore_point_timestamp_seconds", "When the newest one was finished", ["config"], newest)

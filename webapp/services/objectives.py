@@ -33,13 +33,14 @@ def attained(
     installation: Installation, found: Mapping[str, Extremes], *, until: datetime | None = None, config_id: str | None
 ) -> list[Attained]:
     """Every configuration that is not deleted, by id, from what `trends.trend` found. One query."""
-    query = select(Configuration).where(Configuration.deleted_at.is_(None)).order_by(Configuration.id)
+    query = select(Configuration.id, Configuration.document["objectives"]).order_by(Configuration.id)
+    query = query.where(Configuration.deleted_at.is_(None))
     if config_id is not None:
         query = query.where(Configuration.id == config_id)
     with installation.database.reading() as session:
-        wanted = list(session.scalars(query))
+        wanted = session.execute(query).all()
     now = (until or installation.clock()).timestamp()
-    return [_attained(each, found.get(each.id, _NOTHING), now) for each in wanted]
+    return [_attained(id, promised or {}, found.get(id, _NOTHING), now) for id, promised in wanted]
 
 
 def days_until_full(free_bytes: int | None, per_day: float) -> float | None:
@@ -47,11 +48,10 @@ def days_until_full(free_bytes: int | None, per_day: float) -> float | None:
     return None if free_bytes is None or per_day <= 0 else free_bytes / per_day
 
 
-def _attained(configuration: Configuration, found: Extremes, now: float) -> Attained:
-    promised = configuration.document.get("objectives") or {}
+def _attained(config_id: str, promised: Mapping[str, int], found: Extremes, now: float) -> Attained:
     since = None if found.last_end is None else max(0.0, round(now - found.last_end, 3))
     return Attained(
-        config_id=configuration.id,
+        config_id=config_id,
         rpo_objective=promised.get("rpoMinutes"),
         rpo_seconds=since if since is None else max(since, found.longest_gap or 0.0),
         rto_objective=promised.get("rtoMinutes"),

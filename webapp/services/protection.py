@@ -7,14 +7,13 @@ restore point that is young enough, whatever its runs say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.sql.functions import count
 
 from webapp.installation import Installation
@@ -30,6 +29,7 @@ PROTECTED, AT_RISK, UNPROTECTED, OFF = "protected", "at risk", "not protected", 
 STATUSES = (UNPROTECTED, AT_RISK, PROTECTED, OFF)
 CHECKED_WITHIN = timedelta(days=30)
 RUN, VERIFY, RESUME, LOG = "run", "verify", "resume", "log"
+_ID = "id"
 # What a cancelled run leaves behind is told by the one before it.
 _TELLING = (SUCCEEDED, WARNING, FAILED, INTERRUPTED)
 
@@ -72,7 +72,6 @@ class Protection:
     configuration: Configuration
     schedule: Schedule | None
     newest: Point | None
-    points: int
     limit: datetime | None
     checked_at: datetime | None
     last_run: Ended | None
@@ -86,7 +85,7 @@ class Protection:
 
 
 def of_all(installation: Installation) -> list[Protection]:
-    """Every configuration that is not deleted, those most in danger first. Six queries, however many there are."""
+    """Every configuration that is not deleted, those most in danger first. Four queries, however many there are."""
     return _judged(installation, None)
 
 
@@ -103,86 +102,110 @@ def is_check_old(checked_at: datetime, now: datetime) -> bool:
     return now - checked_at > CHECKED_WITHIN
 
 
-def _judged(installation: Installation, config_id: str | None) -> list[Protection]:
+def points(installation: Installation, config_ids: Collection[str] | None = None) -> dict[str, int]:
+    """How many restore points can be used, by configuration (of these, or of all): a copy is present, not in the trash,
+    and all of the sources are in it. One query; to count 20,000 takes 15 ms, those of a page of configurations 2."""
+    query = _counting(of_all=config_ids is None)
     with installation.database.reading() as session:
-        facts = _Facts(session, config_id)
+        return dict(session.execute(query, {} if config_ids is None else {_ID: list(config_ids)}).all())
+
+
+def _judged(installation: Installation, config_id: str | None) -> list[Protection]:
+    asked, which = _queries(of_one=config_id is not None), {} if config_id is None else {_ID: config_id}
+    with installation.database.reading() as session:
+        rows = session.execute(asked.each, which).all()
+        checked = dict(session.execute(asked.checked, which).all())
+        bad: dict[str, dict[str, tuple[int, int]]] = {}
+        for id, state, number, sequence in session.execute(asked.bad, which):
+            bad.setdefault(id, {})[state] = number, sequence
+        alarms = dict(session.execute(asked.alarms, which).all())
     now = installation.clock()
-    found = [facts.protection(configuration, schedule, now) for configuration, schedule in facts.configurations]
-    return sorted(found, key=lambda each: (STATUSES.index(each.status), each.configuration.name.casefold()))
-
-
-class _Facts:
-    """What the database knows, by the id of the configuration."""
-
-    def __init__(self, session: Session, config_id: str | None) -> None:
-        def of(query: Any, column: Any) -> Any:
-            return query if config_id is None else query.where(column == config_id)
-
-        wanted = (
-            select(Configuration, Schedule)
-            .outerjoin(Schedule, Schedule.config_id == Configuration.id)
-            .where(Configuration.deleted_at.is_(None), Configuration.id.not_like(f"{PREFIX}%"))
-        )
-        self.configurations = [tuple(row) for row in session.execute(of(wanted, Configuration.id))]
-        self._of_points(session, of)
-        # From the end of the index of each one's runs: to group 100,000 runs takes 75 ms.
-        last = (
-            select(Run.id)
-            .where(Run.config_id == Configuration.id, Run.kind == "create", Run.state.in_(_TELLING))
-            .order_by(Run.id.desc())
-            .limit(1)
-            .correlate(Configuration)
-            .scalar_subquery()
-        )
-        ends = of(select(last).where(Configuration.deleted_at.is_(None)), Configuration.id)
-        runs = select(Run.config_id, Run.public_id, Run.state, Run.error).where(Run.id.in_(ends))
-        self._runs = {id: Ended(public_id, state, error) for id, public_id, state, error in session.execute(runs)}
-        bad = (
-            select(Backup.config_id, BackupCopy.state, count(BackupCopy.id), func.max(Backup.sequence))
-            .join(Backup, Backup.id == BackupCopy.backup_id)
-            .where(BackupCopy.state.in_((DAMAGED, LOST, MISSED)), BackupCopy.trashed_at.is_(None))
-            .where(Backup.deleted_at.is_(None))
-        )
-        self._bad: dict[str, dict[str, tuple[int, int]]] = {}
-        for id, state, number, sequence in session.execute(
-            of(bad, Backup.config_id).group_by(Backup.config_id, BackupCopy.state)
-        ):
-            self._bad.setdefault(id, {})[state] = number, sequence
-        alarms = select(Backup.config_id, count(Alarm.id)).join(Backup, Backup.public_id == Alarm.backup)
-        rows = session.execute(of(alarms, Backup.config_id).group_by(Backup.config_id))
-        self._alarms = dict(tuple(row) for row in rows)
-
-    def _of_points(self, session: Session, of: Any) -> None:
-        """Restore points that can be used: a copy is present, not in the trash, and all of the sources are in it."""
-        usable = (
-            select(Backup.config_id, count(Backup.id.distinct()), func.max(BackupCopy.verified_at))
-            .join(BackupCopy, BackupCopy.backup_id == Backup.id)
-            .where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
-            .where(is_whole(Backup))
-        )
-        rows = session.execute(of(usable, Backup.config_id).group_by(Backup.config_id)).all()
-        self._points: dict[str, int] = {id: number for id, number, _ in rows}
-        self._checked: dict[str, datetime | None] = {id: checked_at for id, _, checked_at in rows}
-        newest = of(select(records.newest_usable()).where(Configuration.deleted_at.is_(None)), Configuration.id)
-        points = select(Backup.config_id, Backup.public_id, Backup.sequence, Backup.finished_at)
-        found = session.execute(points.where(Backup.id.in_(newest)))
-        self._newest = {id: Point(public_id, number, at) for id, public_id, number, at in found}
-
-    def protection(self, configuration: Configuration, schedule: Schedule | None, now: datetime) -> Protection:
-        id = configuration.id
-        newest, run, checked = self._newest.get(id), self._runs.get(id), self._checked.get(id)
+    found = []
+    for configuration, schedule, *of_point, run_id, state, error in rows:
+        id, checked_at = configuration.id, checked.get(configuration.id)
+        newest = Point(*of_point) if of_point[0] is not None else None
+        run = Ended(run_id, state, error) if run_id is not None else None
         limit = None
         if schedule is not None:
             limit = overdue.due_by(configuration, schedule, newest.finished_at if newest else None)
-        reasons = [
+        reasons = (
             *_of_schedule(configuration, schedule, now),
             *_of_age(newest, limit, now),
             *_of_run(run),
-            *_of_copies(newest, self._bad.get(id, {}), self._alarms.get(id, 0)),
-            *_of_checks(newest, checked, now),
-        ]
-        points = self._points.get(id, 0)
-        return Protection(configuration, schedule, newest, points, limit, checked, run, tuple(reasons))
+            *_of_copies(newest, bad.get(id, {}), alarms.get(id, 0)),
+            *_of_checks(newest, checked_at, now),
+        )
+        found.append(Protection(configuration, schedule, newest, limit, checked_at, run, reasons))
+    return sorted(found, key=lambda each: (STATUSES.index(each.status), each.configuration.name.casefold()))
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """`each` has a row for each configuration; the others are by its id."""
+
+    each: Select[*tuple[Any, ...]]
+    checked: Select[*tuple[Any, ...]]
+    bad: Select[*tuple[Any, ...]]
+    alarms: Select[*tuple[Any, ...]]
+
+
+@cache
+def _queries(*, of_one: bool) -> _Queries:
+    """Of all, or of the one that `_ID` names. Made once: to put them together takes 10 ms."""
+
+    def of(query: Any, column: Any) -> Any:
+        return query.where(column == bindparam(_ID)) if of_one else query
+
+    # From the end of the index of each one's runs: to group 100,000 runs takes 75 ms.
+    last = (
+        select(Run.id)
+        .where(Run.config_id == Configuration.id, Run.kind == "create", Run.state.in_(_TELLING))
+        .order_by(Run.id.desc())
+        .limit(1)
+        .correlate(Configuration)
+        .scalar_subquery()
+    )
+    each = (
+        select(Configuration, Schedule, Backup.public_id, Backup.sequence, Backup.finished_at)
+        .add_columns(Run.public_id, Run.state, Run.error)
+        .outerjoin(Schedule, Schedule.config_id == Configuration.id)
+        .outerjoin(Backup, Backup.id == records.newest_usable())
+        .outerjoin(Run, Run.id == last)
+        .where(Configuration.deleted_at.is_(None), Configuration.id.not_like(f"{PREFIX}%"))
+    )
+    checked = _usable(Backup.config_id, func.max(BackupCopy.verified_at)).where(BackupCopy.verified_at.is_not(None))
+    bad = (
+        select(Backup.config_id, BackupCopy.state, count(BackupCopy.id), func.max(Backup.sequence))
+        .join(Backup, Backup.id == BackupCopy.backup_id)
+        .where(BackupCopy.state.in_((DAMAGED, LOST, MISSED)), BackupCopy.trashed_at.is_(None))
+        .where(Backup.deleted_at.is_(None))
+        .group_by(Backup.config_id, BackupCopy.state)
+    )
+    alarms = select(Backup.config_id, count(Alarm.id)).join(Backup, Backup.public_id == Alarm.backup)
+    return _Queries(
+        each=of(each, Configuration.id),
+        checked=of(checked, Backup.config_id).group_by(Backup.config_id),
+        bad=of(bad, Backup.config_id),
+        alarms=of(alarms, Backup.config_id).group_by(Backup.config_id),
+    )
+
+
+@cache
+def _counting(*, of_all: bool) -> Select[*tuple[Any, ...]]:
+    there = select(BackupCopy.id).where(
+        BackupCopy.backup_id == Backup.id, BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None)
+    )
+    points = select(count(Backup.id)).where(Backup.config_id == Configuration.id, Backup.deleted_at.is_(None))
+    points = points.where(there.exists(), is_whole(Backup)).correlate(Configuration)
+    query = select(Configuration.id, points.scalar_subquery())
+    return query if of_all else query.where(Configuration.id.in_(bindparam(_ID, expanding=True)))
+
+
+def _usable(*columns: Any) -> Select[*tuple[Any, ...]]:
+    """Restore points that can be used, with their copies that make it so."""
+    query = select(*columns).join(BackupCopy, BackupCopy.backup_id == Backup.id)
+    query = query.where(BackupCopy.state == PRESENT, BackupCopy.trashed_at.is_(None), Backup.deleted_at.is_(None))
+    return query.where(is_whole(Backup))
 
 
 def _of_schedule(configuration: Configuration, schedule: Schedule | None, now: datetime) -> Iterator[Reason]:

@@ -21,7 +21,6 @@ from webapp.models.backup import LOST, MISSED, PRESENT, REMOVED
 from webapp.models.run import SUCCEEDED, WARNING
 from webapp.services import records, repositories
 from webapp.services.keyrings import Tell
-from webapp.services.sql_terms import total_of
 
 USABLE, HURT, PINNED, UNCHECKED, TRASHED = STATES = ("usable", "damaged", "pinned", "unchecked", "trash")
 READY, UNUSED, UNREACHABLE, VANISHED, DAMAGED = "ready", "unused", "unreachable", "vanished", "damaged"
@@ -210,7 +209,7 @@ def series(installation: Installation, *, config_id: str | None = None) -> list[
         select(
             Configuration.id,
             func.count(Backup.id),
-            func.coalesce(func.sum(total_of("bytes")), 0),
+            func.coalesce(func.sum(Backup.bytes_total), 0),
             func.min(Backup.finished_at),
             func.max(Backup.finished_at),
         )

@@ -184,6 +184,8 @@ def _names(installation: Installation, item: Mapping[str, Any], destination: Des
     place = destinations.place_of(installation, item["type"], settings)
     if place == destination.place:
         return True
+    if item.get("retention") is None:
+        return False  # then it makes no difference: no query for each destination
     with installation.database.reading() as session:
         is_known = session.scalars(select(Destination.id).where(Destination.place == place)).first() is not None
     return False if is_known else None

@@ -87,10 +87,12 @@ def stats(
     until: datetime | None = None,
     config_id: str | None = None,
     look: bool = True,
+    series: bool = True,
 ) -> Stats:
     """The figures of the last `period` (from the beginning of its first day, up to now or the end of the day of
     `until`); with `config_id` runs, bytes and restore points of this configuration alone. Restore points and storage
-    are those of now. Without `look` no destination is asked, which may take seconds, and `storage` is empty.
+    are those of now. Without `look` no destination is asked, which may take seconds, and `storage` is empty; without
+    `series` the restore points of now are not counted, and it is empty.
 
     Raises NotFound for a configuration that never was.
     """
@@ -105,7 +107,7 @@ def stats(
         since=since,
         runs=_runs(found),
         bytes=Bytes(found.backups, *found.sums),
-        series=restore_points.series(installation, config_id=config_id),
+        series=restore_points.series(installation, config_id=config_id) if series else [],
         storage=[
             _storage(installation, place, found.grown.get(place.destination.id, 0) / days)
             for place in (restore_points.places(installation) if look else ())

@@ -3,18 +3,17 @@ was stored, by type, configuration and destination. Days on which nothing happen
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import CompoundSelect, Select, case, func, null, select, type_coerce, union_all
 from sqlalchemy.orm import Session
 
 from webapp.installation import Installation
-from webapp.models import DayFigures, Destination, Run
+from webapp.models import DayFigures, Destination, MonthFigures, Run
 from webapp.models.figures import EVERY
 from webapp.models.run import ACTIVE
 from webapp.services import figures
@@ -28,14 +27,15 @@ from webapp.services.figures import (
     TOTALS,
     TYPE,
     day_of,
+    durations,
     part,
     start_of,
+    together,
 )
 from webapp.services.sql_terms import utc_day
 
 # Of more configurations nobody can follow the lines; the others are the rest of the day's whole.
 TOP = 10
-HALF, MOST = 50, 95
 
 
 @dataclass
@@ -97,23 +97,25 @@ def trend(
         active = session.execute(_active(start, end, config_id)).all()
         found = {row[0]: row for row in session.execute(_each(first, last, config_id))}
         largest = _largest(session, found, first, last)
-    days = {day: day_of_sums(day, sums, names, took) for name, day, sums, took in rows if name == wanted}
+    mine = [row for row in rows if row.config_id == wanted and row.sums is not None]
+    days = {row.day: day_of_sums(row.day, row.sums, names, row.duration_p50, row.duration_p95) for row in mine}
     for name, day, stored in largest:
         if day in days:
             days[day].by_config[name] = stored
-    together = _together(sums for name, _, sums, _ in rows if name == wanted)
+    whole = Counter(together(row.sums for row in mine))
     for day, state, count in active:
         days.setdefault(day, Day(day)).runs[state] = count
-        together[STATE + state] += count
-    everywhere = together if config_id is None else _together(sums for name, _, sums, _ in rows if name == EVERY)
-    half, most = durations(_together(took for name, _, _, took in rows if name == wanted))
+        whole[STATE + state] += count
+    every = (row.sums for row in rows if row.config_id == EVERY and row.sums is not None)
+    everywhere = whole if config_id is None else together(every)
+    half, most = durations(together(row.took for row in rows if row.config_id == wanted and row.took is not None))
     return Trend(
         days=[days[day] for day in sorted(days)],
-        states=part(together, STATE),
-        causes=by_count(part(together, CAUSE)),
-        backups=together[BACKUPS],
-        sums=tuple(together[name] for name in TOTALS),
-        by_type=part(together, TYPE),
+        states=part(whole, STATE),
+        causes=by_count(part(whole, CAUSE)),
+        backups=whole[BACKUPS],
+        sums=tuple(whole[name] for name in TOTALS),
+        by_type=part(whole, TYPE),
         grown=_by_place(everywhere),
         duration_p50=half,
         duration_p95=most,
@@ -124,37 +126,31 @@ def trend(
 def grown(installation: Installation, since: datetime) -> dict[int, int]:
     """The bytes that were added at each destination (by row) from the day of `since` on. One query."""
     with installation.database.reading() as session:
-        rows = session.execute(_rows({EVERY}, day_of(since), day_of(installation.clock()))).all()
-    return _by_place(_together(sums for _, _, sums, _ in rows))
+        days = DayFigures.day.between(day_of(since), day_of(installation.clock()))
+        sums = session.scalars(select(DayFigures.sums).where(DayFigures.config_id == EVERY, days)).all()
+    return _by_place(together(sums))
 
 
 def exactly(installation: Installation, since: datetime) -> Counter[str]:
     """The sums of all configurations since a moment that is no day's beginning, added up now: for short times."""
     with installation.database.reading() as session:
         found = figures.counted(session, since, installation.clock() + DAY)
-    return _together(facts.sums for facts in found.values())
+    return Counter(together(facts.sums for facts in found.values()))
 
 
-def durations(took: Mapping[str, int]) -> list[float | None]:
-    """The smallest number of seconds that half of the backups, and 95 of 100, did not exceed; None for none."""
-    number = sum(took.values())
-    ordered = sorted(took, key=float)
-    found: list[float | None] = []
-    for percent in (HALF, MOST):
-        left = max(1, math.ceil(number * percent / 100))
-        for seconds in ordered:
-            left -= took[seconds]
-            if left <= 0:
-                found.append(float(seconds))
-                break
-        else:
-            found.append(None)
-    return found
-
-
-def _rows(names: set[str], first: str, last: str) -> Select[*tuple[Any, ...]]:
-    query = select(DayFigures.config_id, DayFigures.day, DayFigures.sums, DayFigures.took)
-    return query.where(DayFigures.config_id.in_(sorted(names)), DayFigures.day.between(first, last))
+def _rows(names: set[str], first: str, last: str) -> CompoundSelect[*tuple[Any, ...]]:
+    """Days with their sums, and how long backups took on those outside whole months; these months, which have no sums,
+    say it for the others."""
+    one, other = _months(first, last)
+    is_outside = (DayFigures.day < f"{one}-01") | (DayFigures.day > f"{other}-31")
+    took = type_coerce(case((is_outside, DayFigures.took)), DayFigures.took.type).label("took")
+    durations = DayFigures.duration_p50, DayFigures.duration_p95
+    days = select(DayFigures.config_id, DayFigures.day, DayFigures.sums, *durations, took)
+    months = select(MonthFigures.config_id, MonthFigures.month, null(), null(), null(), MonthFigures.took)
+    return union_all(
+        days.where(DayFigures.config_id.in_(sorted(names)), DayFigures.day.between(first, last)),
+        months.where(MonthFigures.config_id.in_(sorted(names)), MonthFigures.month.between(one, other)),
+    )
 
 
 def _active(start: datetime, end: datetime, config_id: str | None) -> Select[str, str, int]:
@@ -166,43 +162,51 @@ def _active(start: datetime, end: datetime, config_id: str | None) -> Select[str
 
 
 def _each(first: str, last: str, config_id: str | None) -> Select[*tuple[Any, ...]]:
-    query = (
-        select(
-            DayFigures.config_id,
-            func.sum(DayFigures.stored),
-            func.max(DayFigures.longest_gap),
-            func.max(DayFigures.last_end),
-            func.max(DayFigures.slowest_restore),
+    parts = _parts(first, last, "config_id", "stored", "longest_gap", "last_end", "slowest_restore")
+    wanted = [
+        part.where(of.config_id > EVERY if config_id is None else of.config_id == config_id) for of, part in parts
+    ]
+    name, stored, *extremes = union_all(*wanted).subquery().c
+    return select(name, func.sum(stored), *map(func.max, extremes)).group_by(name)
+
+
+def _parts(first: str, last: str, *names: str) -> list[tuple[type[DayFigures] | type[MonthFigures], Select[Any]]]:
+    """These columns of a period: of its whole months, and of the days before and after them."""
+
+    def days(start: str, end: str) -> tuple[type[DayFigures], Select[Any]]:
+        return DayFigures, select(*(getattr(DayFigures, name) for name in names)).where(
+            DayFigures.day.between(start, end)
         )
-        .where(DayFigures.day.between(first, last))
-        .group_by(DayFigures.config_id)
-    )
-    return query.where(DayFigures.config_id > EVERY if config_id is None else DayFigures.config_id == config_id)
+
+    one, other = _months(first, last)
+    if one > other:
+        return [days(first, last)]
+    months = select(*(getattr(MonthFigures, name) for name in names)).where(MonthFigures.month.between(one, other))
+    return [days(first, f"{one}-00"), (MonthFigures, months), days(f"{other}-32", last)]
+
+
+def _months(first: str, last: str) -> tuple[str, str]:
+    """The first and the last month of which all days lie in a period; without one, the second is before the first."""
+    begin, end = date.fromisoformat(first), date.fromisoformat(last) + DAY
+    begin = begin if begin.day == 1 else begin.replace(day=28) + 4 * DAY
+    return begin.isoformat()[:7], (end.replace(day=1) - DAY).isoformat()[:7]
 
 
 def _largest(session: Session, found: Mapping[str, Any], first: str, last: str) -> Iterable[tuple[str, str, int]]:
     names = sorted(found, key=lambda name: (-found[name][1], name))[:TOP]
-    query = select(DayFigures.config_id, DayFigures.day, DayFigures.stored)
-    query = query.where(DayFigures.config_id.in_(names), DayFigures.day.between(first, last), DayFigures.stored > 0)
-    return session.execute(query.order_by(DayFigures.stored.desc())).all()
+    rows = DayFigures.__table__.c  # of a table, not of its class: thousands of rows come in half the time
+    query = select(rows.config_id, rows.day, rows.stored)
+    query = query.where(rows.config_id.in_(names), rows.day.between(first, last), rows.stored > 0)
+    return session.execute(query.order_by(rows.stored.desc())).all()
 
 
 def day_of_sums(
-    day: str, sums: Mapping[str, int], names: Mapping[int, str], took: Mapping[str, int] | None = None
+    day: str, sums: Mapping[str, int], names: Mapping[int, str], half: float | None = None, most: float | None = None
 ) -> Day:
-    """A day from its row of sums; `names` are those of destinations by their row. Without `took`, how many backups took
-    how long, it has no durations."""
-    half, most = durations(took or {})
+    """A day from its row of sums; `names` are those of destinations by their row; `half` and `most` its durations."""
     total, _, new, stored = (sums.get(name, 0) for name in TOTALS)
     places = {names[number]: count for number, count in _by_place(sums).items() if count}
     return Day(day, part(sums, STATE), stored, part(sums, TYPE), {}, places, total, new, half, most)
-
-
-def _together(every: Iterable[Mapping[str, int]]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for sums in every:
-        found.update(sums)
-    return found
 
 
 def _by_place(sums: Mapping[str, int]) -> dict[int, int]:

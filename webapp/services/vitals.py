@@ -112,7 +112,8 @@ def _clock(installation: Installation, queue: Queue) -> Part:
     if abs(worst) > SKEW.total_seconds():
         said = f"It differs by {abs(worst):.0f} s from that of {name}."
         return Part("Clock", WARNING, said, "Set this machine's clock, best by NTP.")
-    return Part("Clock", OK, f"It differs by less than {max(1, round(abs(worst)))} s from {len(skews)} others.")
+    others = "1 other clock" if len(skews) == 1 else f"{len(skews)} other clocks"
+    return Part("Clock", OK, f"It differs by less than {max(1, round(abs(worst)))} s from {others}.")
 
 
 def _disk(installation: Installation) -> Part:

@@ -25,20 +25,22 @@ _FILTERS: Mapping[str, tuple[str, Callable[[Protection], bool]]] = {
     PAUSED: ("Paused", lambda each: each.schedule is not None and each.schedule.paused_at is not None),
 }
 # What a click on a column's head sorts by first; "risk" is the order that the service gives.
-_ORDERS: Mapping[str, Callable[[Protection], Any]] = {
-    "name": lambda each: each.configuration.name.casefold(),
-    "newest": lambda each: each.newest.finished_at if each.newest else _NEVER,
-    "next": lambda each: each.schedule.next_at if each.schedule and each.schedule.next_at else _LATEST,
-    "points": lambda each: each.points,
-    "checked": lambda each: each.checked_at or _NEVER,
+_ORDERS: Mapping[str, Callable[[Protection, Mapping[str, int]], Any]] = {
+    "name": lambda each, points: each.configuration.name.casefold(),
+    "newest": lambda each, points: each.newest.finished_at if each.newest else _NEVER,
+    "next": lambda each, points: each.schedule.next_at if each.schedule and each.schedule.next_at else _LATEST,
+    "points": lambda each, points: points.get(each.configuration.id, 0),
+    "checked": lambda each, points: each.checked_at or _NEVER,
 }
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of the list. `counts` are those of the saved filters; `sort` is a column, with `-` for the other way."""
+    """A page of the list. `points` has how many restore points each row has, by its id; `counts` are those of the saved
+    filters; `sort` is a column, with `-` for the other way."""
 
     rows: Sequence[Protection]
+    points: Mapping[str, int]
     found: int
     counts: Sequence[tuple[str, str, int]]
     show: str
@@ -61,16 +63,20 @@ class Listed:
         return f"-{column}" if self.sort == column else column
 
 
-def listed(found: Sequence[Protection], asked: Mapping[str, str]) -> Listed:
-    """What the address asks for; 400 for a filter, an order or a page that there is not."""
+def listed(
+    found: Sequence[Protection], asked: Mapping[str, str], count: Callable[[list[str]], Mapping[str, int]]
+) -> Listed:
+    """What the address asks for; 400 for a filter, an order or a page that there is not. `count` says how many restore
+    points these configurations have, and is asked for no more of them than has to be."""
     show, sort, words = asked.get("show", ALL), asked.get("sort", "risk"), asked.get("q", "").strip()
     column = sort.removeprefix("-")
     if show not in _FILTERS or column not in (*_ORDERS, "risk"):
         abort(400, f"There is no such filter. There are {', '.join(_FILTERS)}, sorted by risk, {', '.join(_ORDERS)}.")
     matching = [each for each in found if _matches(each, words)]
     rows = [each for each in matching if _FILTERS[show][1](each)]
+    points = count([each.configuration.id for each in rows]) if column == "points" else {}
     if column != "risk":
-        rows.sort(key=_ORDERS[column])
+        rows.sort(key=lambda each: _ORDERS[column](each, points))
     if sort.startswith("-"):
         rows.reverse()
     pages = max(1, math.ceil(len(rows) / PAGE))
@@ -78,7 +84,9 @@ def listed(found: Sequence[Protection], asked: Mapping[str, str]) -> Listed:
     if not 1 <= page <= pages:
         abort(400, f"There is no page {text[:20]}; there are {pages}.")
     counts = [(key, label, sum(map(fits, matching))) for key, (label, fits) in _FILTERS.items()]
-    return Listed(rows[(page - 1) * PAGE : page * PAGE], len(rows), counts, show, words, sort, page, pages)
+    shown = rows[(page - 1) * PAGE : page * PAGE]
+    points = points or count([each.configuration.id for each in shown])
+    return Listed(shown, points, len(rows), counts, show, words, sort, page, pages)
 
 
 def _matches(each: Protection, words: str) -> bool:

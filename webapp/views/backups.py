@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
@@ -36,7 +37,7 @@ _NEXT = 5
 def index() -> str:
     """All of them, those most in danger first."""
     found = protection.of_all(installation())
-    page = listed(found, request.args)
+    page = listed(found, request.args, partial(protection.points, installation()))
     return render_template(
         "backups/index.html",
         page=page,
@@ -61,6 +62,7 @@ def show(config_id: str) -> str:
         "backups/show.html",
         each=each,
         document=configurations.shown(each.configuration),
+        points_there=protection.points(own, [config_id]).get(config_id, 0),
         days=activity.days(own, [config_id]).get(config_id, []),
         runs=lately.runs(own, config_id, _SHOWN),
         points=lately.points(own, config_id, _SHOWN),

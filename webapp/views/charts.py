@@ -16,8 +16,10 @@ _LEFT, _BOTTOM, _TOP = 34, 24, 10
 
 @dataclass(frozen=True)
 class Strip:
-    """A bar a day, one path an outcome: full height is good, two thirds a warning, short a failure."""
+    """A bar a day, a stroke around its middle, one path an outcome: full height is good, two thirds a warning, short a
+    failure. The first stroke begins at `left`."""
 
+    left: float
     width: int
     paths: tuple[tuple[str, str], ...]
     label: str
@@ -37,12 +39,12 @@ def strip(days: Sequence[Day]) -> Strip:
     paths: dict[str, list[str]] = {}
     for number, day in enumerate(days):
         top = _TOPS[day.outcome]
-        paths.setdefault(_CLASSES[day.outcome], []).append(
-            f"M{number * _STEP} {top}h{_WIDTH}v{_HEIGHT - top}h-{_WIDTH}z"
-        )
+        paths.setdefault(_CLASSES[day.outcome], []).append(f"M{number * _STEP} {_HEIGHT}V{top}")
     counted = {outcome: sum(day.outcome == outcome for day in days) for outcome in _TOPS}
     label = f"{len(days)} days: {counted[GOOD]} good, {counted[WARNED]} with warnings, {counted[BAD]} failed"
-    return Strip(len(days) * _STEP - 2, tuple((name, "".join(parts)) for name, parts in paths.items()), label)
+    return Strip(
+        -_WIDTH / 2, len(days) * _STEP - 2, tuple((name, "".join(parts)) for name, parts in paths.items()), label
+    )
 
 
 def bars(days: Sequence[Day]) -> Bars:

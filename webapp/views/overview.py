@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, render_template, url_for
 
 from webapp.extensions import installation
+from webapp.installation import Installation
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.security import needed_by, needs
 from webapp.services import activity, first_steps, protection, run_phases
@@ -22,7 +23,7 @@ from webapp.views.streams import fragment
 from webapp.views.widgets import Widget, widget
 
 pages = Blueprint("overview", __name__)
-_SHOWN = 12
+_SHOWN = 10
 _ATTENTION = 8
 _SQUARES = 40
 _RUNNING = 6
@@ -32,11 +33,12 @@ _TOPS = {PROTECTED: ("f-ok", 2), AT_RISK: ("f-warn", 9), UNPROTECTED: ("f-err", 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of all configurations: how many have each status, `attention` with what mends it (`more` beyond
-    those shown), and the numbers of the figures. `oldest` has the newest restore point that is the oldest; `without`
-    has none."""
+    """What is known of all configurations: how many have each status, `points` how many restore points those have that
+    are shown, `attention` with what mends it (`more` beyond those shown), and the numbers of the figures. `oldest` has
+    the newest restore point that is the oldest; `without` has none."""
 
     found: Sequence[Protection]
+    points: Mapping[str, int]
     counts: dict[str, int]
     attention: list[tuple[Protection, Reason]]
     more: int
@@ -63,7 +65,7 @@ class Verdict:
 def index() -> str:
     """The verdict, what needs attention, five numbers, what is running, every backup, two charts."""
     own = installation()
-    verdict = widget(lambda: _verdict(protection.of_all(own)))
+    verdict = widget(lambda: _verdict(own))
     found = verdict.value.found if verdict.value else []
     month = widget(lambda: activity.month(own, [each.configuration.id for each in found[:_SHOWN]]))
     current = widget(lambda: activity.current(own))
@@ -107,13 +109,15 @@ def _running(current: Widget[Current]) -> dict[str, Any]:
     return {"works": shown, "more_works": len(works) - len(shown)}
 
 
-def _verdict(found: list[Protection]) -> Verdict:
+def _verdict(own: Installation) -> Verdict:
+    found = protection.of_all(own)
     judged = [each for each in found if each.status != OFF]
     attention = [(each, reason) for each in judged for reason in each.reasons]
     aged = [each for each in judged if each.newest is not None]
     planned = [each for each in judged if each.schedule is not None and each.schedule.next_at is not None]
     return Verdict(
         found=found,
+        points=protection.points(own, [each.configuration.id for each in found[:_SHOWN]]),
         counts=dict(protection.counts(found)),
         attention=attention[:_ATTENTION],
         more=len({each.configuration.id for each, _ in attention[_ATTENTION:]}),

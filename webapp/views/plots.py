@@ -15,6 +15,7 @@ from flask import g
 
 from webapp.extensions import installation
 from webapp.services.destination_names import shown_names
+from webapp.services.figures import together
 from webapp.services.trends import Day
 from webapp.views.showing import size, span
 
@@ -130,13 +131,14 @@ def buckets(days: Sequence[Day], first: date, last: date) -> Buckets:
 
 def by_part(over: Buckets, of: Callable[[Day], Mapping[str, int]], colour: str = "f", *, most: int = 4) -> list[Series]:
     """The largest parts (`most`, at most four), each with a colour of its own, and the rest together."""
-    totals: Counter[str] = Counter()
-    for days in over.days:
-        for day in days:
-            totals.update(of(day))
+    parts = [together(of(day) for day in days) for days in over.days]
+    totals = Counter(together(parts))
     largest = [name for name, total in totals.most_common() if total and name != OTHERS][:most]
-    found = [Series(name, f"{colour}{number}", _of(over, of, name)) for number, name in enumerate(largest, 1)]
-    rest = over.sums(lambda day: sum(part for name, part in of(day).items() if name not in largest))
+    found = [
+        Series(name, f"{colour}{number}", tuple(float(part.get(name, 0)) for part in parts))
+        for number, name in enumerate(largest, 1)
+    ]
+    rest = tuple(float(sum(part.values()) - sum(part.get(name, 0) for name in largest)) for part in parts)
     return [*found, Series(OTHERS, f"{colour}5", rest)] if any(rest) else found
 
 
@@ -145,10 +147,6 @@ def places(over: Buckets, *, most: int = 4) -> list[Series]:
     names = shown_names(installation(), g.actor)
     parts = by_part(over, lambda day: day.by_destination, "l", most=most)
     return [Series(names.get(each.name, each.name), each.style, added_up(each.values)) for each in parts]
-
-
-def _of(over: Buckets, of: Callable[[Day], Mapping[str, int]], name: str) -> tuple[Number, ...]:
-    return over.sums(lambda day: of(day).get(name, 0))
 
 
 def added_up(values: Sequence[Number]) -> tuple[Number, ...]:

@@ -131,5 +131,6 @@ def _rough(seconds: float) -> str:
 def _local(at: datetime, *, with_day: bool = False) -> str:
     zone = ZoneInfo(installation().settings.timezone)
     there, now = at.astimezone(zone), installation().clock().astimezone(zone)
-    is_today = there.date() == now.date() and not with_day
-    return there.strftime("%H:%M %Z" if is_today else "%a %d %b %Y, %H:%M %Z")
+    if with_day or there.year != now.year:
+        return there.strftime("%a %d %b %Y, %H:%M %Z")
+    return there.strftime("%H:%M %Z" if there.date() == now.date() else "%a %d %b, %H:%M %Z")

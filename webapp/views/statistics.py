@@ -13,9 +13,10 @@ from flask import Blueprint, abort, g, render_template, request
 from webapp.errors import NotFound
 from webapp.extensions import installation
 from webapp.forms.days import NO_DAY, day_of
+from webapp.installation import Installation
 from webapp.models.run import FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.security import needs
-from webapp.services import destinations, fullness, stats
+from webapp.services import destinations, fullness, restore_points, stats
 from webapp.services.objectives import Attained
 from webapp.services.run_exports import csv_of
 from webapp.services.stats import Stats
@@ -65,7 +66,8 @@ def index() -> Any:
         try:
             # A period ends with the day of `until` and begins so many days before it.
             until = datetime.combine(period.last, time(), UTC)
-            found = stats.stats(own, period=period.last - period.first, until=until, config_id=config_id, look=False)
+            days = period.last - period.first
+            found = stats.stats(own, period=days, until=until, config_id=config_id, look=False, series=False)
         except NotFound as error:
             period.faults["backup"] = error.message
     if found is None:
@@ -84,7 +86,7 @@ def index() -> Any:
         rooms=fullness.left(own, destinations.listing(own)) if sees_places else [],
         objectives=objectives[:_ROWS],
         left_out=max(0, len(objectives) - _ROWS),
-        is_young=_is_young(found, own.clock()),
+        is_young=_is_young(own, found, config_id),
     )
 
 
@@ -161,11 +163,13 @@ def _by_backup(day: Day) -> Mapping[str, int]:
     return {**day.by_config, plots.OTHERS: max(0, day.stored - sum(day.by_config.values()))}
 
 
-def _is_young(found: Stats, now: datetime) -> bool:
-    """Whether there is not enough for a trend: nothing is a week old, on record or in the period."""
-    oldest = min((each.oldest_at for each in found.series if each.oldest_at is not None), default=now)
-    first = date.fromisoformat(found.days[0].day) if found.days else now.date()
-    return now - oldest < _ENOUGH and now.date() - first < _ENOUGH
+def _is_young(own: Installation, found: Stats, config_id: str | None) -> bool:
+    """Whether there is not enough for a trend: nothing is a week old, in the period or on record."""
+    now = own.clock()
+    if found.days and now.date() - date.fromisoformat(found.days[0].day) >= _ENOUGH:
+        return False
+    points = restore_points.series(own, config_id=config_id)
+    return now - min((each.oldest_at for each in points if each.oldest_at is not None), default=now) < _ENOUGH
 
 
 def _by_danger(each: Attained) -> tuple[float, str]:

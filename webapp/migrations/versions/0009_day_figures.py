@@ -1,10 +1,9 @@
-"""Figures of each day, added up once for the runs and restore points that are there already."""
+"""Figures of each day; 0013 adds up what is there already."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.orm import Session
 
 revision = "0009"
 down_revision = "0008"
@@ -31,17 +30,6 @@ def upgrade() -> None:
     op.create_index("ix_day_figures_config_id_day", "day_figures", _COVERED)
     op.create_index("ix_runs_config_id_created_at", "runs", ["config_id", "created_at"])
     op.create_index("ix_backups_config_id_finished_at", "backups", ["config_id", "finished_at"])
-    if any(op.get_bind().execute(sa.text(f"SELECT id FROM {table} LIMIT 1")).first() for table in ("runs", "backups")):
-        _add_up()
-
-
-def _add_up() -> None:
-    # Here and not above: a new database does without the services.
-    from webapp.services import figures
-
-    with Session(op.get_bind()) as session:
-        figures.rebuild(session)
-        session.commit()  # the upgrade's own transaction goes on
 
 
 def downgrade() -> None:
