@@ -22,7 +22,7 @@ WORKERS = 10
 YEARLY = "0 0 1 1 *"
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.full)])
 def test_what_is_due_in_one_minute_runs_once_each(
     tmp_path: Path, postgres: PostgresServer, count: int, seed: int
 ) -> None:

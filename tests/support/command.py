@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -87,9 +88,17 @@ class Started:
 
     def wait(self, timeout: float = TIMEOUT_SECONDS) -> Outcome:
         """The outcome; subprocess.TimeoutExpired when the command does not end in `timeout` seconds."""
-        code = self.process.wait(timeout)
+        self._await_end(timeout)
+        code = self.process.wait(0)
         output, errors = (_content(file) for file in (self._stdout, self._stderr))
         return Outcome(code, output, errors.decode("utf-8", "replace"))
+
+    def _await_end(self, timeout: float) -> None:
+        """Returns the moment that the command ends; Popen.wait with a limit looks 20 times a second at most."""
+        if self.process.poll() is None:
+            descriptor = os.pidfd_open(self.process.pid)
+            select.select([descriptor], [], [], timeout)
+            os.close(descriptor)
 
     def close(self) -> None:
         """Ends what is left of the command and of its children."""

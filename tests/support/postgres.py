@@ -90,10 +90,11 @@ class PostgresServer:
                 pass
             return cursor.fetchall() if cursor.description else []
 
-    def create_database(self, name: str) -> str:
-        """A new empty database of exactly this name; its URL."""
+    def create_database(self, name: str, *, like: str = "template0") -> str:
+        """A new database of exactly this name, empty or a copy of `like`, to which nobody is connected; its URL."""
+        names = map(sql.Identifier, (name, like))
         with self.connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
@@ -127,10 +128,10 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def fresh_database(server: PostgresServer, name: str = "") -> Iterator[str]:
+def fresh_database(server: PostgresServer, name: str = "", *, like: str = "template0") -> Iterator[str]:
     """A new database that is dropped at the end of the block; its name (a random one when none is given)."""
     name = name or f"fresh_{secrets.token_hex(6)}"
-    server.create_database(name)
+    server.create_database(name, like=like)
     try:
         yield name
     finally:

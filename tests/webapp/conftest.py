@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
+from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp import keyring_home
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
@@ -40,6 +41,35 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_postgres(postgres: PostgresServer) -> Iterator[str]:
+    """The name of such a database on the server."""
+    with fresh_database(postgres, "holdfast_empty") as name:
+        open_database(postgres.url(name)).close()
+        yield name
+
+
+@pytest.fixture
+def fresh_home(tmp_path: Path, empty_database: Path) -> dict[str, str]:
+    """The environment of a home where nothing happened yet."""
+    environment = {"HOLDFAST_HOME": str(tmp_path / "home")}
+    settings = read_settings(environment)
+    ensure_home(settings)
+    shutil.copy(empty_database, settings.database_url.removeprefix(SQLITE_PREFIX))
+    return environment
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_home(request: pytest.FixtureRequest, fresh_home: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same, once with each kind of database."""
+    if request.param == "sqlite":
+        yield fresh_home
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with fresh_database(server, like=request.getfixturevalue("empty_postgres")) as name:
+        yield {**fresh_home, "HOLDFAST_DATABASE_URL": server.url(name)}
+
+
 @pytest.fixture
 def hands() -> Hands:
     """A clock; `hands.now += timedelta(…)` moves it."""
@@ -47,11 +77,8 @@ def hands() -> Hands:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, hands: Hands, empty_database: Path) -> Iterator[Installation]:
-    settings = read_settings({"HOLDFAST_HOME": str(tmp_path / "home"), "UPLOAD_DIR": str(tmp_path)})
-    ensure_home(settings)
-    shutil.copy(empty_database, settings.database_url.removeprefix(SQLITE_PREFIX))
-    opened = open_installation(settings, clock=hands)
+def installation(tmp_path: Path, hands: Hands, fresh_home: dict[str, str]) -> Iterator[Installation]:
+    opened = open_installation(read_settings({**fresh_home, "UPLOAD_DIR": str(tmp_path)}), clock=hands)
     yield opened
     opened.close()
 

@@ -6,14 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.command import CommandLine
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.installation import Installation, open_installation
 from webapp.roles import ADMIN
@@ -29,20 +27,10 @@ TRIGGERS = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def log(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> Iterator[Installation]:
+@pytest.fixture
+def log(either_home: dict[str, str], hands: Hands) -> Iterator[Installation]:
     """An installation whose log has six entries."""
-    environment = {"HOLDFAST_HOME": str(tmp_path / "home")}
-    if request.param == "sqlite":
-        yield from _filled(environment, hands)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with fresh_database(server) as name:
-        yield from _filled(environment | {"HOLDFAST_DATABASE_URL": server.url(name)}, hands)
-
-
-def _filled(environment: dict[str, str], hands: Hands) -> Iterator[Installation]:
-    installation = open_installation(read_settings(environment), clock=hands)
+    installation = open_installation(read_settings(either_home), clock=hands)
     for number in range(6):
         hands.now += timedelta(milliseconds=1, microseconds=number)
         audit.add(installation, MARIA if number % 2 else ROOT, "user.added", f"us_{number}", after={"n": number})

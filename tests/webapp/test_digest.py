@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, text
 
 from tests.support.post import MailServer, mail_server
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.errors import SettingsInvalid
 from webapp.installation import Installation, open_installation
@@ -43,20 +41,15 @@ def post() -> Iterator[MailServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands, post: MailServer) -> Iterator[Installation]:
+@pytest.fixture
+def house(either_home: dict[str, str], hands: Hands, post: MailServer) -> Iterator[Installation]:
     """Made on Monday 2026-11-23 at three in the morning in Berlin; a daily digest goes to BOSS."""
-    if request.param == "sqlite":
-        yield from opened(tmp_path, hands, post)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with fresh_database(server) as name:
-        yield from opened(tmp_path, hands, post, HOLDFAST_DATABASE_URL=server.url(name))
+    yield from opened(either_home, hands, post)
 
 
-def opened(tmp_path: Path, hands: Hands, post: MailServer, **more: str) -> Iterator[Installation]:
+def opened(home: dict[str, str], hands: Hands, post: MailServer, **more: str) -> Iterator[Installation]:
     environment = {
-        "HOLDFAST_HOME": str(tmp_path / "home"),
+        **home,
         "HOLDFAST_SMTP_URL": post.url,
         "HOLDFAST_MAIL_FROM": "holdfast@example.com",
         "HOLDFAST_TIMEZONE": "Europe/Berlin",
@@ -72,8 +65,8 @@ def opened(tmp_path: Path, hands: Hands, post: MailServer, **more: str) -> Itera
 
 
 @pytest.fixture
-def small(tmp_path: Path, hands: Hands, post: MailServer) -> Iterator[Installation]:
-    yield from opened(tmp_path, hands, post, HOLDFAST_DIGEST="weekly")
+def small(fresh_home: dict[str, str], hands: Hands, post: MailServer) -> Iterator[Installation]:
+    yield from opened(fresh_home, hands, post, HOLDFAST_DIGEST="weekly")
 
 
 def subjects(post: MailServer, recipient: str) -> list[str]:

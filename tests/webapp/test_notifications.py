@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from tests.support.post import MailServer, Receiver, mail_server, receiver
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.errors import Invalid, Unavailable
 from webapp.installation import Installation, open_installation
@@ -36,26 +34,21 @@ def hook() -> Iterator[Receiver]:
         yield found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands, post: MailServer) -> Iterator[Installation]:
+@pytest.fixture
+def house(either_home: dict[str, str], hands: Hands, post: MailServer) -> Iterator[Installation]:
     """An installation with the configuration `shop`, whose failures go to OPS and whose successes to BOSS."""
-    if request.param == "sqlite":
-        yield from _house(tmp_path, hands, post)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with fresh_database(server) as name:
-        yield from _house(tmp_path, hands, post, HOLDFAST_DATABASE_URL=server.url(name))
+    yield from _house(either_home, hands, post)
 
 
 @pytest.fixture
-def small(tmp_path: Path, hands: Hands, post: MailServer) -> Iterator[Installation]:
+def small(fresh_home: dict[str, str], hands: Hands, post: MailServer) -> Iterator[Installation]:
     """The same on SQLite alone, for what does not depend on the database."""
-    yield from _house(tmp_path, hands, post)
+    yield from _house(fresh_home, hands, post)
 
 
-def _house(tmp_path: Path, hands: Hands, post: MailServer, **environment: str) -> Iterator[Installation]:
+def _house(home: dict[str, str], hands: Hands, post: MailServer, **environment: str) -> Iterator[Installation]:
     whole = {
-        "HOLDFAST_HOME": str(tmp_path / "home"),
+        **home,
         "HOLDFAST_SMTP_URL": post.url,
         "HOLDFAST_MAIL_FROM": "holdfast@example.com",
         "HOLDFAST_URL": "https://backup.example.com",
@@ -210,10 +203,10 @@ def test_no_name_becomes_a_header(small: Installation, post: MailServer, name: s
     assert "<script>" not in html.get_content()
 
 
-def test_a_webhook_is_told(tmp_path: Path, hands: Hands, post: MailServer, hook: Receiver) -> None:
+def test_a_webhook_is_told(fresh_home: dict[str, str], hands: Hands, post: MailServer, hook: Receiver) -> None:
     url = hook.url.replace("http://", "json://") + "/canary-token"
     environment = {"HOLDFAST_NOTIFY_PRIVATE": "yes", "HOLDFAST_NOTIFY": url}
-    for installation in _house(tmp_path, hands, post, **environment):
+    for installation in _house(fresh_home, hands, post, **environment):
         ended(installation)
         assert notifications.deliver_due(installation).sent == 2
         ((path, body),) = hook.requests
@@ -223,12 +216,12 @@ def test_a_webhook_is_told(tmp_path: Path, hands: Hands, post: MailServer, hook:
 
 
 def test_secrets_of_channels_are_in_no_log_and_no_row(
-    tmp_path: Path, hands: Hands, post: MailServer, hook: Receiver, caplog: pytest.LogCaptureFixture
+    fresh_home: dict[str, str], hands: Hands, post: MailServer, hook: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
     hook.status = 500
     environment = {"HOLDFAST_NOTIFY_PRIVATE": "yes", "HOLDFAST_NOTIFY": hook.url.replace("http", "json") + "/canary"}
-    for installation in _house(tmp_path, hands, post, **environment):
+    for installation in _house(fresh_home, hands, post, **environment):
         ended(installation)
         notifications.deliver_due(installation)
         assert hook.requests != []
@@ -258,9 +251,9 @@ def test_the_test_message(small: Installation, post: MailServer) -> None:
             notifications.send_test(small, wrong)
 
 
-def test_watchdogs_hear_of_each_run(tmp_path: Path, hands: Hands, post: MailServer, hook: Receiver) -> None:
+def test_watchdogs_hear_of_each_run(fresh_home: dict[str, str], hands: Hands, post: MailServer, hook: Receiver) -> None:
     environment = {"HOLDFAST_NOTIFY_PRIVATE": "yes", "HOLDFAST_HEARTBEAT_URL": f"{hook.url}/service"}
-    for installation in _house(tmp_path, hands, post, **environment):
+    for installation in _house(fresh_home, hands, post, **environment):
         configure(installation, pingUrl=f"{hook.url}/shop")
         for state in ("succeeded", "failed", "failed"):
             ended(installation, state)

@@ -7,14 +7,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, select
 
 from cli.exits import exit_code
 from tests.support.command import CommandLine
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.points import Shop
 from tests.webapp.support import Hands, document
 from webapp.errors import NotFound
@@ -29,20 +27,10 @@ MONTH = timedelta(days=30)
 LARGE = 5 * 2**40
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> Iterator[Installation]:
+@pytest.fixture
+def filled(either_home: dict[str, str], hands: Hands) -> Iterator[Installation]:
     """Ten runs of `shop` that took 1 to 10 seconds, others that ended badly, an old one, and one of `other`."""
-    environment = {"HOLDFAST_HOME": str(tmp_path / "home")}
-    if request.param == "sqlite":
-        yield from _filled(environment, hands)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with fresh_database(server) as name:
-        yield from _filled(environment | {"HOLDFAST_DATABASE_URL": server.url(name)}, hands)
-
-
-def _filled(environment: dict[str, str], hands: Hands) -> Iterator[Installation]:
-    installation = open_installation(read_settings(environment), clock=hands)
+    installation = open_installation(read_settings(either_home), clock=hands)
     for name in ("shop", "other", "idle"):
         configurations.store(installation, document(id=name))
     hands.now -= timedelta(days=40)

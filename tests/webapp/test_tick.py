@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.installation import Installation, open_installation
 from webapp.models import Event, Run
@@ -25,20 +23,10 @@ from webapp.settings import read_settings
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> Iterator[Installation]:
+@pytest.fixture
+def service(either_home: dict[str, str], hands: Hands) -> Iterator[Installation]:
     """An installation on either database, with a configuration that runs every night; no Redis is there."""
-    environment = {"HOLDFAST_HOME": str(tmp_path / "home"), "PATH": ""}
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        with fresh_database(server) as name:
-            yield from _opened({**environment, "HOLDFAST_DATABASE_URL": server.url(name)}, hands)
-        return
-    yield from _opened(environment, hands)
-
-
-def _opened(environment: dict[str, str], hands: Hands) -> Iterator[Installation]:
-    installation = open_installation(read_settings(environment), clock=hands)
+    installation = open_installation(read_settings({**either_home, "PATH": ""}), clock=hands)
     configurations.store(installation, document(schedule="0 2 * * *"))
     tick(installation)
     yield installation
