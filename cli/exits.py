@@ -81,6 +81,8 @@ def _words(error: Exception) -> tuple[str, str, list[str]]:
         return error.message, error.hint, [str(fault) for fault in error.faults]
     if isinstance(error, service.ServiceError | engine.EngineError):
         return error.message, error.hint, []
+    if engine.lacks_memory(error):
+        return engine.NO_MEMORY, engine.NO_MEMORY_HINT, []
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}.", "", []

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
+NO_MEMORY = "There is not enough memory for this."
+NO_MEMORY_HINT = "Give it more, or let fewer runs work at once. What was stored before is whole."
+_SAID_OF_MEMORY = ("not enough memory", "can't start new thread")
+
 
 class EngineError(Exception):
     """Base of all engine errors. By `transient` alone callers decide whether trying again makes sense."""
@@ -109,3 +115,14 @@ class Cancelled(EngineError):
 
     def __init__(self, message: str = "The operation was cancelled.") -> None:
         super().__init__(message)
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out. Libraries say it in their own ways, and often something else fails because of it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if any(words in str(error) for words in _SAID_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -125,7 +125,9 @@ def moto() -> Iterator[Store]:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[CommandLine]:
-    """`python -m cli …` as a real process with a fresh HOLDFAST_HOME; see tests/support/command.py."""
-    command_line = CommandLine(tmp_path / "command-line")
+    """`backup-cli …` in a process of its own with a fresh HOLDFAST_HOME; see tests/support/command.py."""
+    from tests.support.forked import ForkedCommandLine  # imports all that there is, which not every run needs
+
+    command_line = ForkedCommandLine(tmp_path / "command-line")
     yield command_line
     command_line.close()

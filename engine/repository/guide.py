@@ -62,8 +62,11 @@ All you need is Python 3.11 or newer on Linux and the program that lies here, in
 
    Each configuration gets a folder of its own: files at the paths that they had, databases as `NAME.dump`.
 
-5. Load a database: `createdb NAME`, then `pg_restore --exit-on-error -d NAME NAME.dump`.
-   SQLite databases come back as files.
+5. Load a database; SQLite databases come back as files. Where the server has the users of the old one, leave
+   `--no-owner --no-privileges` out.
+
+       createdb NAME
+       pg_restore --exit-on-error --no-owner --no-privileges -d NAME NAME.dump
 
 The format is described in docs/format.md of Holdfast, so that even without this program nothing is lost.
 """

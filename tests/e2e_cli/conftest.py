@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e_cli.forked import ForkedCommandLine
 from tests.e2e_cli.shop import Shop
+from tests.support.forked import ForkedCommandLine
 
 
 @pytest.fixture

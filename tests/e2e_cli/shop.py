@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e_cli.forked import ForkedCommandLine
 from tests.support.command import Outcome
+from tests.support.forked import ForkedCommandLine
 from tests.support.trees import snapshot, write_file
 
 KEYS = [

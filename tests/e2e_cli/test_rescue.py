@@ -116,21 +116,61 @@ def test_the_program_at_the_destination_needs_nothing_of_ours(lost: Lost, tmp_pa
     (program,) = (lost.nas / "rescue").iterdir()
     assert guide.program_hash() in lost.kit
     assert program.name == f"{guide.program_hash()}.py"
-    assert program.name.removesuffix(".py") in (lost.nas / "RECOVER.md").read_text()
-    bare = BareMachine(tmp_path)
-    place = ("--repository", lost.nas, "--recovery-code", "-")
-    assert bare(program, "check", *place, input=lost.code).code == 0
-    done = bare(program, "restore", *place, "--to", tmp_path / "out", input=lost.code)
+    done = BareMachine(tmp_path)(program, "check", "--repository", lost.nas, "--recovery-code", "-", input=lost.code)
     assert done.code == 0, done
-    found = tmp_path / "out" / "shop"
+
+
+def typed(page: str, **places: object) -> list[list[str]]:
+    """The commands of a RECOVER.md, with what its reader writes for the words in capitals."""
+    lines = [line.strip() for line in page.splitlines() if line.startswith("    ")]
+    return [[str(places.get(word.replace("-", "_"), word)) for word in line.split()] for line in lines]
+
+
+def test_the_page_at_the_destination_is_true_without_holdfast(lost: Lost, tmp_path: Path) -> None:
+    """Its commands in their order, where nothing of ours is installed."""
+    bare, out = BareMachine(tmp_path), tmp_path / "out"
+    page = (lost.nas / "RECOVER.md").read_text().partition("## Without Holdfast")[2]
+    (program,), sha256sum, (digest,), install, *steps = typed(page, THIS_FOLDER=lost.nas, NEW_FOLDER=out)
+    copy = bare.folder / "rescue.py"
+    copy.write_bytes((lost.nas / program).read_bytes())
+    printed = subprocess.run(sha256sum, cwd=bare.folder, capture_output=True, text=True, check=True).stdout
+    assert printed.split()[0] == digest == guide.program_hash()
+    assert install[-2:] == ["cryptography", "zstandard"]
+    rescues = [words for words in steps if words[:2] == ["python3", "rescue.py"]]
+    assert [words[2] for words in rescues] == ["list", "restore"]
+    for words in rescues:
+        done = bare(copy, *words[2:], input=lost.code)
+        assert done.code == 0, done
+        assert "shop" in done.stdout + done.stderr
+    found = out / "shop"
     assert snapshot(found / str(lost.shop.uploads).lstrip("/")) == lost.uploads
     with sqlite3.connect(found / "notes.db") as notes:
         assert notes.execute("SELECT text FROM notes").fetchall() == [("remember",)]
     (dump,) = found.glob("*.dump")
-    with fresh_database(lost.server) as name:
-        restore = lost.server.bin / "pg_restore"
-        subprocess.run([restore, "--exit-on-error", "--no-owner", "-d", lost.server.url(name), dump], check=True)
-        assert lost.server.query(name, COUNT) == lost.rows
+    loads = typed(page, **{"NAME": dump.stem, "NAME.dump": dump})[-2:]
+    server = lost.server
+    environment = {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGUSER": server.user,
+        "PGPASSWORD": server.password,
+    }
+    try:
+        for words in loads:
+            subprocess.run([server.bin / words[0], *words[1:]], env=environment, check=True)
+        assert server.query(dump.stem, COUNT) == lost.rows
+    finally:
+        server.drop_database(dump.stem)
+
+
+def test_the_page_at_the_destination_is_true_with_holdfast(lost: Lost, tmp_path: Path) -> None:
+    run, out = lost.shop.cli, tmp_path / "out"
+    page = (lost.nas / "RECOVER.md").read_text().partition("## Without Holdfast")[0]
+    attach, listed, restore = typed(page, NAME="nas", THIS_FOLDER=lost.nas, NEW_FOLDER=out)
+    run(*attach[1:], input=lost.code, code=0)
+    backups = re.findall(r"bk_\w+", run(*listed[1:], code=0).stdout)
+    run(*[backups[0] if word == "ID" else word for word in restore[1:]], code=0)
+    assert snapshot(out / str(lost.shop.uploads).lstrip("/")) == lost.uploads
 
 
 def test_the_command_is_the_same_program(lost: Lost, tmp_path: Path) -> None:

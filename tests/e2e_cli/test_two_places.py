@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e_cli.forked import ForkedCommandLine
 from tests.e2e_cli.shop import Shop
 from tests.support.disks import small_disk
 from tests.support.fault_proxy import Exchange, fault_proxy, pass_on
+from tests.support.forked import ForkedCommandLine
 from tests.support.s3 import Store
 from tests.support.trees import write_file
 

@@ -11,6 +11,7 @@ from engine import crypto, keyring
 from engine.repository import layout, repository
 from engine.storage.local import LocalStorage
 from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def place(cli: CommandLine) -> Path:
 def test_every_command_refuses_it(cli: CommandLine, place: Path, tmp_path: Path) -> None:
     (known,) = cli("destination", "list", "--json", code=0).json
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    another = CommandLine(tmp_path / "another")
+    another = ForkedCommandLine(tmp_path / "another")
     another.environment["BACKUP_ENCRYPTION_KEY"] = (cli.home / "backup.key").read_text().strip()
     commands: list[tuple[CommandLine, tuple[str, ...]]] = [
         (cli, ("create", "--config", "shop")),

@@ -11,8 +11,8 @@ from engine import keyring as keys
 from engine.errors import WrongKey
 from engine.repository import repository as engine
 from engine.storage.local import LocalStorage
-from tests.support.command import CommandLine
 from tests.support.faults import die_at
+from tests.support.forked import ForkedCommandLine
 from tests.webapp.points import Shop
 from webapp.installation import Installation, open_installation
 from webapp.services import keyrings
@@ -26,7 +26,7 @@ CODE = re.compile(r"(?:[A-Z2-7]{4}-\s*){13}[A-Z2-7]{4}")
 
 def make(folder: Path) -> tuple[Path, str]:
     """The home, to be copied, and its recovery code."""
-    cli = CommandLine(folder)
+    cli = ForkedCommandLine(folder)
     with closing(cli):
         shop = Shop.at(cli)
         (shop.source / "file").write_text("content")

@@ -15,7 +15,7 @@ import pytest
 
 from engine import keyring as keys
 from engine.errors import Corrupt, NotARepository, WrongKey
-from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 from tests.support.s3 import Store
 from tests.webapp.points import Shop
 from webapp.errors import Conflict, KeyMissing
@@ -48,7 +48,7 @@ class Left:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     folder = tmp_path_factory.mktemp("attach")
-    cli = CommandLine(folder / "command-line")
+    cli = ForkedCommandLine(folder / "command-line")
     cli.home = folder / "disks" / "home"
     shop = Shop.at(cli)
     (shop.source / "file").write_text("first")

@@ -19,6 +19,7 @@ from cli.commands.points import pasteable
 from cli.exits import exit_code
 from engine.repository.reader import open_reader
 from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 from tests.support.repositories import Bench
 from tests.support.trees import ODD_NAMES
 from tests.webapp.points import Shop, harm
@@ -50,7 +51,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    cli = CommandLine(tmp_path_factory.mktemp("browse"))
+    cli = ForkedCommandLine(tmp_path_factory.mktemp("browse"))
     shop = Shop.at(cli)
     shop.configure()
     shop.configure("other")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.points import Shop
 from webapp.errors import Invalid, NotFound
@@ -59,7 +59,7 @@ class Dumps:
 
 @pytest.fixture(scope="module")
 def dumps(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Dumps]:
-    cli = CommandLine(tmp_path_factory.mktemp("dumps"))
+    cli = ForkedCommandLine(tmp_path_factory.mktemp("dumps"))
     shop = Shop.at(cli)
     cli.environment["HOLDFAST_PG_BIN"] = str(postgres.bin)
     with fresh_database(postgres, "Shop one") as name:

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 from tests.webapp.points import Shop
 from tests.webapp.support import document
 from webapp.clock import utc_now
@@ -29,7 +30,7 @@ from webapp.settings import read_settings
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    cli = CommandLine(tmp_path_factory.mktemp("doctor"))
+    cli = ForkedCommandLine(tmp_path_factory.mktemp("doctor"))
     shop = Shop.at(cli)
     (shop.source / "file").write_text("content")
     shop.configure(schedule="0 2 * * *", timezone="Europe/Berlin")

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from engine import keyring as keys
 from engine.errors import WrongKey
-from tests.support.command import CommandLine
 from tests.support.faults import DIED, run_and_wait
+from tests.support.forked import ForkedCommandLine
 from tests.webapp.keyring_home import (
     CODE,
     NEW,
@@ -141,7 +141,7 @@ def test_the_next_backup_finishes_a_change(made: tuple[Path, str], home: Path, t
     with closing(opened_at(home)) as installation:
         assert service.rotate(installation, new_key=None, kept_code=None, tell=silent).waiting
     (home / "away").rename(home / "two")
-    cli = CommandLine(tmp_path / "other")
+    cli = ForkedCommandLine(tmp_path / "other")
     with closing(cli):
         cli("create", "--config", "shop", env={"HOLDFAST_HOME": str(home)}, code=0)
     for place in (home, home / "one", home / "two"):

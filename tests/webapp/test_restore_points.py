@@ -12,6 +12,7 @@ import pytest
 from cli.exits import exit_code
 from engine.errors import AccessDenied, Corrupt, NotARepository
 from tests.support.command import CommandLine
+from tests.support.forked import ForkedCommandLine
 from tests.webapp.points import Shop
 from webapp.clock import utc_now
 from webapp.errors import NotFound
@@ -24,7 +25,7 @@ from webapp.settings import read_settings
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Two destinations, two configurations, three restore points; changes are made to copies of the home."""
-    cli = CommandLine(tmp_path_factory.mktemp("points"))
+    cli = ForkedCommandLine(tmp_path_factory.mktemp("points"))
     shop = Shop.at(cli)
     (shop.source / "file").write_bytes(b"content" * 1000)
     shop.configure(places=("one", "two"))

@@ -37,9 +37,10 @@ def _raise(error: BaseException) -> Any:
         (Cancelled(), "cancelled", "The operation was cancelled."),
         (SourceError("It is gone.", hint="Look."), "failed", "It is gone."),
         (OSError(28, "No space left on device", "/x"), "failed", "/x: No space left on device."),
+        (RuntimeError("can't start new thread"), "failed", "There is not enough memory for this."),
         (ValueError("postgresql://u:canary@h/d"), "failed", "does not expect (ValueError)"),
     ],
-    ids=["cancelled", "engine", "system", "unforeseen"],
+    ids=["cancelled", "engine", "system", "memory", "unforeseen"],
 )
 def test_what_the_work_raises_is_recorded(
     installation: Installation, error: Exception, state: str, message: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from engine.errors import Cancelled, EngineError
+from engine.errors import NO_MEMORY, NO_MEMORY_HINT, Cancelled, EngineError, lacks_memory
 from engine.progress import Progress
 from webapp.errors import ServiceError, Unavailable
 from webapp.installation import Installation
@@ -139,6 +139,8 @@ def words(error: Exception | None) -> tuple[str | None, str | None]:
         return None, None
     if isinstance(error, EngineError | ServiceError):
         return error.message, error.hint or None
+    if lacks_memory(error):
+        return NO_MEMORY, NO_MEMORY_HINT
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.", None
     return f"Something happened that this program does not expect ({type(error).__name__}).", "Please report it."
