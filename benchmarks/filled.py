@@ -3,6 +3,7 @@ the pages show was made by the services themselves, with a clock that was moved.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -29,7 +30,7 @@ NAMES = {
     "crm": "Customer files",
 }
 NEVER_RAN, VANISHED = "crm", "billing"
-LOST_DAYS = 2
+LOST_DAYS, KEPT_INVOICES = 2, 9
 PEOPLE = {"mona": "manager", "adam": "admin", "sue": "super_admin"}
 
 
@@ -59,7 +60,7 @@ def fill(environment: Mapping[str, str], folder: Path, *, days: int) -> Filled:
     installation = open_installation(read_settings(environment), clock=clock)
     try:
         for name in NAMES:
-            _source(folder / name, chance)
+            _source(folder / name, today - timedelta(days=days), chance)
             configurations.store(installation, _document(name, folder))
         point = ""
         for number in range(days):
@@ -69,7 +70,7 @@ def fill(environment: Mapping[str, str], folder: Path, *, days: int) -> Filled:
             for name in NAMES:
                 if name == NEVER_RAN:
                     continue
-                _work_on(folder / name, number, chance)
+                _work_on(folder / name, number, clock.now - timedelta(hours=3), chance)
                 made = _backup(installation, name, folder)
                 point = made if name == "shop" and made else point
         clock.now = today - timedelta(hours=1)
@@ -99,11 +100,12 @@ def _document(name: str, folder: Path) -> dict[str, object]:
     }
 
 
-def _source(folder: Path, chance: random.Random) -> None:
-    for part in ("2026/invoices", "2026/pictures", "letters & more"):
-        (folder / part).mkdir(parents=True)
+def _source(folder: Path, at: datetime, chance: random.Random) -> None:
+    (folder / "2026" / "invoices").mkdir(parents=True)
+    for part in ("2026/pictures", "letters & more"):
+        (folder / part).mkdir()
         for number in range(8):
-            (folder / part / f"page-{number:03}.txt").write_bytes(chance.randbytes(chance.randrange(9000)))
+            _write(folder / part / f"page-{number:03}.txt", chance.randbytes(chance.randrange(9000)), at)
     if folder.name != "shop":
         return
     with closing(sqlite3.connect(folder.parent / "shop.db")) as database:
@@ -113,17 +115,26 @@ def _source(folder: Path, chance: random.Random) -> None:
         database.commit()
 
 
-def _work_on(folder: Path, number: int, chance: random.Random) -> None:
-    """A day's work."""
+def _work_on(folder: Path, number: int, at: datetime, chance: random.Random) -> None:
+    """A day's work: something is new, something is changed and, after some days, something is gone."""
     if not folder.is_dir():
         return
-    (folder / "2026" / "invoices" / f"day-{number:02}.pdf").write_bytes(chance.randbytes(20_000))
-    (folder / "notes.txt").write_text(f"Day {number}\n" * (number + 1))
+    invoices = folder / "2026" / "invoices"
+    _write(invoices / f"day-{number:02}.pdf", chance.randbytes(20_000), at)
+    _write(invoices / "accounts.csv", b"day,total\n" + b"1,100\n" * number, at)
+    (invoices / f"day-{number - KEPT_INVOICES:02}.pdf").unlink(missing_ok=True)
+    _write(folder / "notes.txt", b"Day %d\n" % number * (number + 1), at)
     if folder.name == "shop":
         with closing(sqlite3.connect(folder.parent / "shop.db")) as database:
             rows = [(chance.randrange(200), chance.randrange(9999)) for _ in range(50)]
             database.executemany("INSERT INTO orders (customer, total) VALUES (?, ?)", rows)
             database.commit()
+
+
+def _write(path: Path, data: bytes, at: datetime) -> None:
+    """A file that was changed at that time: pictures show it beside the time of the restore point."""
+    path.write_bytes(data)
+    os.utime(path, (at.timestamp(), at.timestamp()))
 
 
 def _backup(installation: Installation, name: str, folder: Path) -> str:

@@ -24,7 +24,7 @@ CHOSEN = {
     "restore-point": ("/restore-points/{point}/files?path={uploads}/2026/invoices", "light"),
     "overview-dark": ("/", "dark"),
 }
-CHOSEN_SIZE = {"width": 1200, "height": 760}
+CHOSEN_SIZE = {"width": 1200, "height": 880}
 
 
 def main() -> int:

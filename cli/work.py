@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cli.progress import CommandProgress, watched
+from webapp.processes import live_long
 
 if TYPE_CHECKING:
     from cli.state import Door
 
 # The parameters that we set of glibc, see mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-# A walk makes millions of small objects without cycles: looking for garbage among them every 700 costs a tenth of it.
-_NEW_OBJECTS = 100_000
 
 
 @contextmanager
 def working(door: Door) -> Iterator[CommandProgress]:
     """A progress for one piece of work; to be entered when the imports are done. Main thread only."""
-    # What was imported lives to the end: garbage is looked for again (see cli/main.py), among the new only.
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
-    gc.enable()
+    live_long()
     _allow_many_files()
     _keep_memory()
     with watched(door.tell) as progress:

@@ -27,6 +27,7 @@ def create_app(settings: Settings, *, installation: Installation | None = None) 
     from webapp.extensions import INSTALLATION, csrf, db, login_manager
     from webapp.installation import open_installation
     from webapp.secretkey import secret_key
+    from webapp.services import sessions
 
     app = Flask(__name__, template_folder=str(_CHECKOUT / "templates"), static_folder=str(_CHECKOUT / "static"))
     opened = installation or open_installation(settings)
@@ -42,7 +43,7 @@ def create_app(settings: Settings, *, installation: Installation | None = None) 
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=(settings.public_url or "").startswith("https://"),
         SESSION_REFRESH_EACH_REQUEST=False,
-        WTF_CSRF_TIME_LIMIT=timedelta(hours=8).total_seconds(),
+        WTF_CSRF_TIME_LIMIT=sessions.LONGEST.total_seconds(),  # a page may stay open as long as its session
         SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -59,8 +59,6 @@ def web(settings: Settings) -> None:
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
     from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-    from webapp import create_app
-
     logs.configure("web")
 
     class Lines(Logger):  # type: ignore[misc]  # the package has no types
@@ -89,17 +87,25 @@ def web(settings: Settings) -> None:
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
-            app = create_app(settings)
-            live_long()
-            return app
+            return application(settings)
 
     Application().run()
+
+
+def application(settings: Settings) -> Any:
+    """What gunicorn serves. Raises SettingsInvalid and Unavailable."""
+    from webapp import create_app
+
+    app = create_app(settings)
+    live_long()
+    return app
 
 
 def everything(settings: Settings, *, tell: Callable[[str], None], ready: Callable[[], object]) -> int:
     """Starts all parts and keeps them running until SIGINT or SIGTERM; the exit code. `ready` is called once when Redis
     was started. Raises Unavailable."""
     logs.configure("serve")
+    live_long()
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

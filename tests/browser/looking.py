@@ -1,4 +1,4 @@
-"""What is wrong with a page as a browser shows it: accessibility by axe, the console, width, weight, hosts."""
+"""What is wrong with a page as a browser shows it: accessibility by axe, the console, width, weight, hosts, ids."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response
 
+from tests.webapp.reading import at_odds
+
 WIDTHS = (320, 375, 768, 1024, 1440)
 HEIGHT = 900
 HTML_BYTES, NODES = 40_000, 1_500
@@ -18,9 +20,26 @@ RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 _NODES = """document.querySelectorAll("*").length
     - document.querySelectorAll("details:not([open]) > :not(summary) *").length"""
 _TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+# Lists show their last column, where the buttons are, without being scrolled: from where they are cards up.
+_ENDLESS = """[...document.querySelectorAll(".tw:has(> .rsp)")]
+    .filter(each => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1)
+    .map(each => each.getAttribute("aria-label") ?? each.getAttribute("aria-labelledby"))"""
 _CLIPPED = """[...document.querySelectorAll("button, .btn, .st, .tag")]
     .filter(each => each.checkVisibility() && !each.classList.contains("vh") && each.scrollWidth > each.clientWidth + 1)
     .map(each => each.textContent.trim())"""
+# Labels that begin left of their chart: those of the narrow one are the wide one's, and styled on their own.
+_CUT = """[...document.querySelectorAll(".chart")].filter(each => each.checkVisibility() && each.getBBox().x < 0)
+    .map(each => each.getAttribute("aria-labelledby"))"""
+# Links that read the same and lead elsewhere: in a list of links nobody can tell them apart (WCAG 2.4.4). Not asked of
+# the names of folders above, and of the page that shows each part twice.
+_ALIKE = """(() => {
+    const met = new Map();
+    for (const each of document.querySelectorAll("main a[href]:not(nav *, .themed *)")) {
+        const name = (each.getAttribute("aria-label") ?? each.textContent).replace(/\\s+/g, " ").trim();
+        met.set(name, (met.get(name) ?? new Set()).add(each.href));
+    }
+    return [...met].filter(([name, where]) => name && where.size > 1).map(([name]) => name);
+})()"""
 # What is pressed: of a field with its words around it the words too. A link in the midst of a text is as high as that.
 _SMALL = """(() => {
     const isInline = each => getComputedStyle(each).display === "inline";
@@ -71,18 +90,27 @@ def faults(page: Page, answer: Response) -> list[str]:
     policy = answer.headers.get("content-security-policy", "")
     if "default-src 'none'" not in policy or "unsafe" in policy:
         found.append(f"policy: {policy}")
+    return found + marks(page) + axe(page)
+
+
+def marks(page: Page) -> list[str]:
+    """What axe does not look for: ids, clipped words, labels and links, small targets."""
+    found = at_odds(page.content())
     found += [f"clipped: {text}" for text in page.evaluate(_CLIPPED)]
+    found += [f"cut: {name}" for name in page.evaluate(_CUT)]
+    found += [f"reads like another link: {name}" for name in page.evaluate(_ALIKE)]
     found += [f"small: {text}" for text in page.evaluate(_SMALL)]
-    return found + axe(page)
+    return found
 
 
 def too_wide(page: Page) -> list[str]:
-    """The widths at which the whole page scrolls sideways. The window keeps the last one."""
+    """The widths at which the whole page, or a list in it, scrolls sideways. The window keeps the last one."""
     found = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         if page.evaluate(_TOO_WIDE):
             found.append(f"scrolls sideways at {width}")
+        found += [f"the table {name} scrolls sideways at {width}" for name in page.evaluate(_ENDLESS)]
     return found
 
 

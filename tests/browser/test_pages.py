@@ -69,7 +69,20 @@ def test_pages_of_nobody(open_as: Open, showroom: Showroom, path: str) -> None:
 def test_the_eyes_see(open_as: Open) -> None:
     """A look that finds nothing in a bad page would find nothing anywhere."""
     page = open_as("").new_page()
-    page.set_content("<div id=wide><img src=x><button>x</button></div>")
-    page.evaluate("document.getElementById('wide').style.width = '2000px'")
+    page.set_content("<img src=x><button>x</button>")
     assert any("image-alt" in each for each in looking.axe(page))
+    page.set_content(
+        "<main id=a><p id=a><a href=/1>more</a> <a href=/2>more</a><button form=b>of a long name</button>"
+        "<svg class=chart aria-labelledby=c><text x=-9 y=9>9</text></svg></main>"
+    )
+    assert looking.marks(page) == [
+        *("a stands 2 times", "form=b leads nowhere", "aria-labelledby=c leads nowhere"),
+        *("cut: c", "reads like another link: more", 'small: <button form="b">of a long name</button>'),
+    ]
+    page.set_content("<div class=tw aria-label=list><table class=rsp><td>x</table></div>")
+    page.evaluate("document.querySelector('.tw').style.overflow = 'auto'")
+    page.evaluate("document.querySelector('table').style.width = '2000px'")
+    assert looking.too_wide(page) == [f"the table list scrolls sideways at {width}" for width in looking.WIDTHS]
+    page.set_content("<div id=wide>x</div>")
+    page.evaluate("document.getElementById('wide').style.width = '2000px'")
     assert looking.too_wide(page) == [f"scrolls sideways at {width}" for width in looking.WIDTHS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from urllib.parse import quote
 
 from sqlalchemy import event
@@ -31,6 +32,17 @@ def words(browser: Browser, path: str, status: int = 200) -> str:
     answer = browser.get(path)
     assert answer.status_code == status, answer.text
     return said(answer)
+
+
+def at_odds(page: str) -> list[str]:
+    """Ids that stand twice in a page, names of an id or a form that is not there, links without a word."""
+    ids = Counter(re.findall(r'<[^>]*\sid="([^"]+)"', page))
+    forms = set(re.findall(r'<form\b[^>]*\sid="([^"]+)"', page))
+    found = [f"{name} stands {number} times" for name, number in ids.items() if number > 1]
+    for attribute, names in re.findall(r'\s(form|for|aria-labelledby|aria-describedby|aria-controls)="([^"]+)"', page):
+        known = forms if attribute == "form" else ids
+        found += [f"{attribute}={name} leads nowhere" for name in names.split() if name not in known]
+    return found + re.findall(r"<a\b[^>]*>\s*</a>", page)
 
 
 def queries(installation: Installation, browser: Browser, path: str) -> list[str]:

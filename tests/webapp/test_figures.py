@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
@@ -30,6 +30,8 @@ NAMES = ("shop", "wiki")
 STATES = ("succeeded", "succeeded", "warning", "failed", "interrupted", "cancelled")
 EXTREMES = ("longest_gap", "last_end", "slowest_restore")
 SUMMED = ("took", "stored", *EXTREMES)
+JSON = ("sums", "took")
+SIZES = ("bytes_total", "bytes_stored")
 ZONES = (UTC, timezone(timedelta(hours=13)), timezone(-timedelta(hours=9, minutes=30)))
 
 
@@ -70,7 +72,8 @@ def history(installation: Installation, hands: Hands, dice: random.Random, numbe
 
 
 def point(installation: Installation, hands: Hands, run: Run, number: int, copies: dict[int, str]) -> None:
-    totals = {"bytes": 5000 + number, "bytesRead": 400, "bytesNew": 300 + number, "bytesStored": 100 + number}
+    stored = number % 3 and 100 + number  # nothing of every third was new
+    totals = {"bytes": 5000 + number, "bytesRead": 400, "bytesNew": 3 * stored, "bytesStored": stored}
     with installation.database.transaction() as session:
         made = Backup(
             public_id=f"bk_{number}",
@@ -145,6 +148,22 @@ def months_of(days: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
     return found
 
 
+def by_day(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    days: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        days.setdefault(row["day"], []).append(row)
+    return days
+
+
+def have_their_sizes(installation: Installation) -> int:
+    """How many restore points there are. Fails unless their sizes stand beside their totals too."""
+    with installation.database.reading() as session:
+        found = list(session.scalars(select(Backup)))
+    for made in found:
+        assert [getattr(made, name) for name in SIZES] == [made.totals["bytes"], made.totals["bytesStored"]]
+    return len(found)
+
+
 def sums_of(installation: Installation, config_id: str) -> dict[str, Counter[str]]:
     """Both kinds in one, days of restores alone left out."""
     rows = [row for row in kept(installation) if row["config_id"] == config_id and row["sums"]]
@@ -181,6 +200,7 @@ def test_the_sums_are_what_the_rows_add_up_to(house: Installation, hands: Hands,
     hands.now += timedelta(days=2)
     assert [figures.check_ended(house) for _ in range(100)] == [[]] * 100
     assert kept(house) == before
+    assert months(house) == months_of(before)
     with house.database.transaction() as session:
         figures.rebuild(session)
     assert kept(house) == before
@@ -197,11 +217,11 @@ def test_the_sums_are_what_the_rows_add_up_to(house: Installation, hands: Hands,
     ],
 )
 def test_months_and_days_together_are_the_days(house: Installation, seed: int, first: str, last: str) -> None:
-    """Whole months of a period are read as such: the extremes and durations must be those of its days, and no more."""
-    dice, days = (
-        random.Random(seed),
-        [datetime(2025, 12, 1, tzinfo=UTC) + timedelta(days=number) for number in range(420)],
-    )
+    """Whole months of a period are read as such: extremes and durations must be those of its days, and no more, and the
+    largest ten configurations those that stored most in it."""
+    dice = random.Random(seed)
+    days = [datetime(2025, 12, 1, tzinfo=UTC) + timedelta(days=number) for number in range(420)]
+    many = [f"site-{number:02}" for number in range(12)]
     rows = [
         {
             "config_id": name,
@@ -211,7 +231,7 @@ def test_months_and_days_together_are_the_days(house: Installation, seed: int, f
             "stored": dice.randrange(1000),
             **{column: dice.choice((None, dice.randrange(10_000) / 8)) for column in EXTREMES},
         }
-        for name in ("", *NAMES)
+        for name in ("", *many)
         for day in days
     ]
     with house.database.transaction() as session:
@@ -219,15 +239,22 @@ def test_months_and_days_together_are_the_days(house: Installation, seed: int, f
         for month in {row["day"][:7] for row in rows}:
             figures.add_up_month(session, month)
     since, until = figures.start_of(first), figures.start_of(last)
-    for config_id in (None, "wiki"):
+    inside = [row for row in rows if first <= row["day"] <= last]
+    stored = {name: sum(row["stored"] for row in inside if row["config_id"] == name) for name in many}
+    largest = sorted(many, key=lambda name: (-stored[name], name))[: trends.TOP]
+    for config_id in (None, many[3]):
         found = trends.trend(house, since, until=until, config_id=config_id)
-        inside = [row for row in rows if first <= row["day"] <= last]
         took = figures.together(row["took"] for row in inside if row["config_id"] == (config_id or ""))
         assert [found.duration_p50, found.duration_p95] == figures.durations(took)
         for name in found.extremes:
             values = [[row[column] or -1 for row in inside if row["config_id"] == name] for column in EXTREMES]
             assert [value or -1 for value in vars(found.extremes[name]).values()] == [max(each) for each in values]
-        assert set(found.extremes) == (set(NAMES) if config_id is None else {config_id})
+        assert set(found.extremes) == (set(many) if config_id is None else {config_id})
+        shown = largest if config_id is None else [config_id]
+        assert {day.day: day.by_config for day in found.days} == {
+            day: {row["config_id"]: row["stored"] for row in rows if row["config_id"] in shown and row["stored"]}
+            for day, rows in by_day(inside).items()
+        }
 
 
 def test_a_copy_that_came_later_counts_from_then_on(house: Installation, hands: Hands) -> None:
@@ -255,31 +282,62 @@ def test_a_copy_that_came_later_counts_from_then_on(house: Installation, hands: 
     assert trends.grown(house, hands.now) == {1: 7, 2: 7}
 
 
-def test_sums_that_are_wrong_are_put_right_once_the_day_has_ended(house: Installation, hands: Hands) -> None:
+def test_what_is_wrong_is_put_right_once_the_day_has_ended(house: Installation, hands: Hands) -> None:
     for name in NAMES:
-        run = runs.start(house, NewRun("create", "local:test", config_id=name))
-        runs.finish(house, run.id, Outcome("succeeded"))
-    right = kept(house)
+        for kind in ("create", "create", "restore"):
+            run = runs.start(house, NewRun(kind, "local:test", config_id=name))
+            hands.now += timedelta(seconds=90)
+            runs.finish(house, run.id, Outcome("succeeded"))
+    right, right_months = kept(house), months(house)
+    keys = {DayFigures: "2026-11-23", MonthFigures: "2026-11"}
+    columns = [(DayFigures, column) for column in ("sums", "duration_p50", "duration_p95", *SUMMED)]
+    for table, column in (*columns, *((MonthFigures, column) for column in SUMMED)):
+        for name in ("", "wiki"):
+            with house.database.transaction() as session:
+                session.get_one(DayFigures, ("", "2026-11-23")).checked = False
+                setattr(session.get_one(table, (name, keys[table])), column, {"7": 7} if column in JSON else 7)
+            hands.now = datetime(2026, 11, 23, 23, tzinfo=UTC)
+            assert figures.check_ended(house) == []
+            hands.now += timedelta(days=1)
+            assert figures.check_ended(house) == ([name] if name else []), (table, column)
+            assert (kept(house), months(house)) == (right, right_months), (table, column, name)
+            assert figures.check_ended(house) == []
+
+
+def test_a_tick_tells_whose_figures_were_wrong(house: Installation, hands: Hands) -> None:
+    run = runs.start(house, NewRun("create", "local:test", config_id="wiki"))
+    runs.finish(house, run.id, Outcome("succeeded"))
     with house.database.transaction() as session:
-        session.get_one(DayFigures, ("wiki", "2026-11-23")).sums = {"state:failed": 5}
+        session.get_one(DayFigures, ("wiki", "2026-11-23")).sums = {}
     assert tick.tick(house).recounted == ()
     hands.now += timedelta(days=1)
     assert tick.tick(house).recounted == ("wiki",)
-    assert kept(house) == right
     assert tick.tick(house).recounted == ()
 
 
 def test_an_upgrade_adds_up_what_is_there(house: Installation, hands: Hands, seed: int) -> None:
     history(house, hands, random.Random(seed), 12)
-    before = kept(house)
+    days, before = kept(house), months(house)
     directory = scripts()
     down = EnvironmentContext(Config(), directory, fn=lambda at, _: directory._downgrade_revs("0008", at))
     with house.database.engine.begin() as connection, down:
         down.configure(connection=connection)
         down.run_migrations()
     open_database(house.settings.database_url).close()
-    assert [row["sums"] for row in kept(house) if row["sums"]] == [row["sums"] for row in before if row["sums"]]
-    assert {row["day"] for row in before} == {row["day"] for row in kept(house)}
+    assert (kept(house), months(house)) == (days, before)
+    assert have_their_sizes(house)
+
+
+def test_a_point_that_an_older_process_puts_down_has_its_sizes_too(house: Installation, hands: Hands) -> None:
+    """While an upgrade rolls on, the version before still writes, and knows nothing of these columns."""
+    run = runs.start(house, NewRun("create", "local:test", config_id="shop"))
+    point(house, hands, run, 4, {1: "present"})
+    names = ", ".join(
+        column.name for column in Backup.__table__.columns if column.name not in ("id", "public_id", *SIZES)
+    )
+    with house.database.transaction() as session:
+        session.execute(text(f"INSERT INTO backups (public_id, {names}) SELECT 'bk_old', {names} FROM backups"))
+    assert have_their_sizes(house) == 2
 
 
 def test_a_run_counts_on_the_day_on_which_it_was_asked_for(house: Installation, hands: Hands) -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 from flask import redirect
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from sqlalchemy import text
 
+from tests.webapp.reading import at_odds
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
 from tests.webapp.support import Hands
 from webapp.errors import Conflict, TooMany
 from webapp.installation import open_installation
 from webapp.security import PUBLIC, needs
-from webapp.services import runs, schedules
+from webapp.services import runs, schedules, sessions
 from webapp.services.runs import NewRun
 from webapp.settings import read_settings
 from webapp.views import frame
@@ -91,6 +93,48 @@ def test_what_was_done_can_be_undone_from_the_next_page(shelf: Shelf, site: Site
     assert "shop &lt;runs&gt; again." in page
     assert re.search(r'formaction="/backups/shop/pause"[^>]*>Undo</button>', page)
     assert "again." not in admin.get("/account").text  # told once
+
+
+def test_an_error_of_ours_leaves_what_can_be_undone_to_the_next_page(site: Site) -> None:
+    @needs("account.own")
+    def act() -> object:
+        frame.undo("shop runs again.", "/backups/shop/pause")
+        raise RuntimeError("CANARY")
+
+    site.app.add_url_rule("/act", "act", act)
+    admin = person(site)
+    broken = admin.get("/act")
+    assert (broken.status_code, "again." in broken.text, at_odds(broken.text)) == (500, False, [])
+    assert "shop runs again." in admin.get("/account").text
+
+
+def test_nobody_is_offered_to_undo_without_the_form_for_it(site: Site) -> None:
+    @needs(PUBLIC)
+    def act() -> object:
+        frame.undo("shop runs again.", "/backups/shop/pause")
+        return redirect("/sign-in")
+
+    site.app.add_url_rule("/act", "act", act)
+    page = site.browser().get("/act", follow_redirects=True).text
+    assert ("shop runs again." in page, "Undo" in page, at_odds(page)) == (True, False, [])
+
+
+def test_a_page_may_stay_open_as_long_as_its_session(site: Site) -> None:
+    admin = person(site)
+    assert admin.get("/account").status_code == 200
+    with admin.client.session_transaction() as kept:
+        secret = kept["csrf_token"]
+    for age, status in ((sessions.LONGEST + timedelta(hours=1), 400), (sessions.LONGEST - timedelta(hours=1), 302)):
+
+        class Earlier(TimestampSigner):
+            behind = int(age.total_seconds())
+
+            def get_timestamp(self) -> int:
+                return super().get_timestamp() - self.behind
+
+        signer = URLSafeTimedSerializer(str(site.app.secret_key), salt="wtf-csrf-token", signer=Earlier)
+        answer = admin.client.post("/sign-out", data={"csrf_token": signer.dumps(secret)})
+        assert answer.status_code == status
 
 
 @pytest.mark.parametrize(

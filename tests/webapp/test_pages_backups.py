@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import event
 
 from tests.webapp.forms import page, words
+from tests.webapp.reading import at_odds
 from tests.webapp.shelf import Shelf
 from tests.webapp.site import Browser, Site, person
 from webapp.services import schedules
@@ -49,6 +50,15 @@ def test_the_list_is_filtered_searched_and_sorted_by_its_address(shelf: Shelf, a
     assert "No backup matches" in page(admin, "/backups?show=risk&q=shop")
 
 
+def test_rows_say_in_words_when_it_runs(shelf: Shelf, admin: Browser) -> None:
+    shelf.configure("wiki", **NIGHTLY)
+    shelf.configure("shop", **NIGHTLY, timezone="Europe/Zagreb")
+    for path in ("/backups", "/"):
+        text = page(admin, path)
+        assert 'title="0 2 * * *">At 02:00 every day</span>' in text, path
+        assert 'title="0 2 * * *">At 02:00 every day, Europe/Zagreb</span>' in text, path
+
+
 def test_an_address_that_makes_no_sense_is_refused(shelf: Shelf, admin: Browser) -> None:
     shelf.configure()
     for query in ("show=nothing", "sort=size", "page=0", "page=9", "page=x", f"page={'9' * 40}"):
@@ -85,8 +95,11 @@ def test_pages_ask_little_and_stay_small(shelf: Shelf, admin: Browser) -> None:
 def test_one_says_what_would_be_lost_and_when_it_runs_next(shelf: Shelf, admin: Browser) -> None:
     shelf.configure(**NIGHTLY, timezone="Europe/Zagreb", retention={"daily": 7, "weekly": 1})
     schedules.refresh(shelf.installation)
-    said = words(page(admin, "/backups/shop"))
+    fresh = page(admin, "/backups/shop")
+    assert at_odds(fresh) == []
+    said = words(fresh)
     assert "all of it" in said
+    assert "Deleting stops its runs. It can be undone." in said
     assert "First run" in said
     shelf.verify(shelf.backup())
     shelf.hands.now += timedelta(hours=3)

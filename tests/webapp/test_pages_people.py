@@ -123,6 +123,13 @@ def test_sessions_of_others_are_ended(site: Site, root: Browser) -> None:
     assert "1 session of mona ended." in words(root, "/users/mona")
 
 
+def test_what_a_browser_calls_itself_can_be_read_without_a_pointer(site: Site, root: Browser) -> None:
+    browser = root.get("/account", headers={"User-Agent": "Other/1.0"})
+    assert "Werkzeug/" in said(browser)  # that of its signing in
+    assert 'title="Werkzeug' not in browser.text
+    assert "Werkzeug/" in words(root, "/users/rita")
+
+
 def test_nobody_but_a_super_admin_changes_accounts(site: Site) -> None:
     accounts.add(site.installation, SYSTEM, "mona", "manager")
     admin = person(site, "ada", "admin")

@@ -212,7 +212,8 @@ def test_changes_against_the_point_before(shelf: Shelf, admin: Browser) -> None:
     only = admin.get(f"{address}&changed=yes").text
     assert "<span>same</span>" not in only
     assert "<span>comes</span>" in only
-    assert "no point before it" in words(admin, f"/restore-points/{first}/files?path={quote(str(shelf.source))}")
+    oldest = words(admin, f"/restore-points/{first}/files?path={quote(str(shelf.source))}")
+    assert "no point before it to compare with. Times of files in UTC." in oldest
 
 
 def test_versions_of_a_file_over_many_points(shelf: Shelf, admin: Browser) -> None:

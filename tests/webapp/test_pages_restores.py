@@ -186,7 +186,7 @@ def test_the_page_of_a_restore_says_where_it_went_and_what_was_compared(
     run = restored(shelf, point, tmp_path / "beside", verify=True)
     said = words(admin, f"/restores/{run.public_id}")
     assert str(tmp_path / "beside") in said
-    assert "files as recorded in the restore point" in said
+    assert "1 file as recorded in the restore point" in said
     assert str(tmp_path / "beside") in words(admin, "/restores")
     proof = admin.get(f"/restores/{run.public_id}/evidence.json")
     assert proof.headers["Content-Disposition"].startswith("attachment")

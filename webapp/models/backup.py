@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
-from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy import JSON, BigInteger, Computed, ForeignKey, Index, String, Text, cast, column, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.models import configuration, run  # noqa: F401 (the tables that foreign keys lead to)
@@ -32,18 +30,16 @@ class Hold(Base):
     until_at: Mapped[datetime | None]
 
 
-def _of_totals(name: str) -> Callable[[DefaultExecutionContext], int]:
-    def number(context: DefaultExecutionContext) -> int:
-        row = context.get_current_parameters()  # type: ignore[no-untyped-call]
-        return int(row["totals"].get(name, 0))
-
-    return number
+def _total(name: str) -> Computed:
+    number = column("totals", JSON)[name].as_string()
+    return Computed(func.coalesce(cast(number, BigInteger), 0), persisted=True)
 
 
 class Backup(Base):
     """`public_id` is `bk_…` and also the manifest's id; `manifest_hash` the SHA-256 of the stored manifest (64 hex
     digits); `totals` as in the manifest, and two of them once more, because to look into 20,000 documents takes longer
-    than a page may; `databases` a list of {name, tables, bytes}; `paths` the folders."""
+    than a page may (the database itself takes them from there: what an older version writes has them too); `databases`
+    a list of {name, tables, bytes}; `paths` the folders."""
 
     __tablename__ = "backups"
     __table_args__ = (
@@ -72,8 +68,8 @@ class Backup(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]
     totals: Mapped[dict[str, Any]]
-    bytes_total: Mapped[int] = mapped_column(BigInteger, default=_of_totals("bytes"))
-    bytes_stored: Mapped[int] = mapped_column(BigInteger, default=_of_totals("bytesStored"))
+    bytes_total: Mapped[int] = mapped_column(BigInteger, _total("bytes"))
+    bytes_stored: Mapped[int] = mapped_column(BigInteger, _total("bytesStored"))
     databases: Mapped[list[Any]] = mapped_column(default=list)
     paths: Mapped[list[Any]] = mapped_column(default=list)
     problem_count: Mapped[int] = mapped_column(default=0)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 
 from webapp.installation import Installation
 from webapp.models import DayFigures, Destination, Run, RunPhase, Schedule
 from webapp.models.figures import EVERY
 from webapp.models.run import ACTIVE, FAILED, INTERRUPTED, SUCCEEDED, WARNING
 from webapp.services import proofs, trends, waiting
-from webapp.services.figures import STATE, day_of, part
+from webapp.services.figures import STATE, day_of
 
 DAYS = 30
 GOOD, WARNED, BAD, NOTHING = "good", "warning", "failed", "nothing"
@@ -95,8 +95,8 @@ def month(installation: Installation, config_ids: Collection[str]) -> Month:
         rows = session.execute(query.order_by(DayFigures.day)).all()
         names = dict(session.execute(select(Destination.id, Destination.name)).all())
     every = [trends.day_of_sums(day, sums, names) for name, day, sums in rows if name == EVERY]
-    states = [(name, day, part(sums, STATE)) for name, day, sums in rows if name != EVERY]
-    return Month(since, _by_configuration(states, now.date()), every)
+    others = [row for row in rows if row.config_id != EVERY]
+    return Month(since, _by_configuration(others, now.date()), every)
 
 
 def days(installation: Installation, config_ids: Collection[str] | None = None) -> dict[str, list[Day]]:
@@ -110,7 +110,7 @@ def days(installation: Installation, config_ids: Collection[str] | None = None) 
         query = query.where(DayFigures.config_id.in_(config_ids))
     with installation.database.reading() as session:
         rows = session.execute(query).all()
-    return _by_configuration(((name, day, part(sums, STATE)) for name, day, sums in rows), today)
+    return _by_configuration(rows, today)
 
 
 def current(installation: Installation) -> Current:
@@ -135,17 +135,17 @@ def current(installation: Installation) -> Current:
     return Current(works, next((run for run, _ in rows if not run.is_active), None))
 
 
-def _by_configuration(rows: Iterable[tuple[str, str, Mapping[str, int]]], today: date) -> dict[str, list[Day]]:
+def _by_configuration(rows: Iterable[Row[str, str, dict[str, Any]]], today: date) -> dict[str, list[Day]]:
     first = today - timedelta(days=DAYS - 1)
     found: dict[str, dict[date, Day]] = {}
-    for name, text, states in rows:
+    for name, text, sums in rows:
         day = date.fromisoformat(text)
-        bad = states.get(FAILED, 0) + states.get(INTERRUPTED, 0)
-        counted = Day(day, states.get(SUCCEEDED, 0), states.get(WARNING, 0), bad)
+        bad = sums.get(STATE + FAILED, 0) + sums.get(STATE + INTERRUPTED, 0)
+        counted = Day(day, sums.get(STATE + SUCCEEDED, 0), sums.get(STATE + WARNING, 0), bad)
         if day >= first and counted.outcome != NOTHING:
             found.setdefault(name, {})[day] = counted
     span = [first + timedelta(days=number) for number in range(DAYS)]
-    return {name: [by_day.get(day, Day(day)) for day in span] for name, by_day in found.items()}
+    return {name: [by_day.get(day) or Day(day) for day in span] for name, by_day in found.items()}
 
 
 def standstill(installation: Installation) -> str:

@@ -47,7 +47,8 @@ def message(installation: Installation, event: Event) -> Message:
     """What it says, as things are now."""
     since = datetime.fromisoformat(event.details["since"])
     sums = trends.exactly(installation, since)
-    states, causes = figures.part(sums, figures.STATE), figures.part(sums, figures.CAUSE)
+    parts = figures.parts(sums)
+    states, causes = parts[figures.STATE], parts[figures.CAUSE]
     every = [each for each in protection.of_all(installation) if each.status != protection.OFF]
     counted, points = protection.counts(every), protection.points(installation)
     bad = sum(causes.values())

@@ -104,7 +104,8 @@ def is_check_old(checked_at: datetime, now: datetime) -> bool:
 
 def points(installation: Installation, config_ids: Collection[str] | None = None) -> dict[str, int]:
     """How many restore points can be used, by configuration (of these, or of all): a copy is present, not in the trash,
-    and all of the sources are in it. One query; to count 20,000 takes 15 ms, those of a page of configurations 2."""
+    and all of the sources are in it. One query; to count 20,000 takes 15 ms, those of a page of configurations 2. In a
+    transaction of its own: beside what `of_all` says it may count what came or went in between."""
     query = _counting(of_all=config_ids is None)
     with installation.database.reading() as session:
         return dict(session.execute(query, {} if config_ids is None else {_ID: list(config_ids)}).all())

@@ -170,7 +170,9 @@ def _of_destination(
 
 
 def _names(installation: Installation, item: Mapping[str, Any], destination: Destination) -> bool | None:
-    """Whether a destination of a configuration is this one; None when that cannot be told."""
+    """Whether a destination of a configuration is this one: by its name, or by its place. None when that cannot be
+    told: a variable that it names is not set, or it has a retention of its own and its place is on no record, so that
+    it may be this one moved. Without a retention that makes no difference, and is simply no."""
     if "ref" in item:
         return bool(item["ref"] == destination.name)
     environment = installation.settings.environment

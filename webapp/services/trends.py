@@ -3,7 +3,7 @@ was stored, by type, configuration and destination. Days on which nothing happen
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -28,7 +28,7 @@ from webapp.services.figures import (
     TYPE,
     day_of,
     durations,
-    part,
+    parts,
     start_of,
     together,
 )
@@ -97,26 +97,34 @@ def trend(
         active = session.execute(_active(start, end, config_id)).all()
         found = {row[0]: row for row in session.execute(_each(first, last, config_id))}
         largest = _largest(session, found, first, last)
-    mine = [row for row in rows if row.config_id == wanted and row.sums is not None]
-    days = {row.day: day_of_sums(row.day, row.sums, names, row.duration_p50, row.duration_p95) for row in mine}
+    days, sums_of, took = {}, defaultdict[str, list[Any]](list), []
+    for name, day, sums, half, most, seconds in rows:
+        if sums is not None:
+            sums_of[name].append(sums)
+        if name != wanted:
+            continue
+        if sums is not None:
+            days[day] = day_of_sums(day, sums, names, half, most)
+        if seconds is not None:
+            took.append(seconds)
     for name, day, stored in largest:
         if day in days:
             days[day].by_config[name] = stored
-    whole = Counter(together(row.sums for row in mine))
+    whole = Counter(together(sums_of[wanted]))
     for day, state, count in active:
         days.setdefault(day, Day(day)).runs[state] = count
         whole[STATE + state] += count
-    every = (row.sums for row in rows if row.config_id == EVERY and row.sums is not None)
-    everywhere = whole if config_id is None else together(every)
-    half, most = durations(together(row.took for row in rows if row.config_id == wanted and row.took is not None))
+    everywhere = whole if config_id is None else together(sums_of[EVERY])
+    half, most = durations(together(took))
+    of_whole = parts(whole)
     return Trend(
         days=[days[day] for day in sorted(days)],
-        states=part(whole, STATE),
-        causes=by_count(part(whole, CAUSE)),
+        states=of_whole[STATE],
+        causes=by_count(of_whole[CAUSE]),
         backups=whole[BACKUPS],
         sums=tuple(whole[name] for name in TOTALS),
-        by_type=part(whole, TYPE),
-        grown=_by_place(everywhere),
+        by_type=of_whole[TYPE],
+        grown=_by_place(parts(everywhere)),
         duration_p50=half,
         duration_p95=most,
         extremes={name: Extremes(*values) for name, _, *values in found.values()},
@@ -128,7 +136,7 @@ def grown(installation: Installation, since: datetime) -> dict[int, int]:
     with installation.database.reading() as session:
         days = DayFigures.day.between(day_of(since), day_of(installation.clock()))
         sums = session.scalars(select(DayFigures.sums).where(DayFigures.config_id == EVERY, days)).all()
-    return _by_place(together(sums))
+    return _by_place(parts(together(sums)))
 
 
 def exactly(installation: Installation, since: datetime) -> Counter[str]:
@@ -162,9 +170,10 @@ def _active(start: datetime, end: datetime, config_id: str | None) -> Select[str
 
 
 def _each(first: str, last: str, config_id: str | None) -> Select[*tuple[Any, ...]]:
-    parts = _parts(first, last, "config_id", "stored", "longest_gap", "last_end", "slowest_restore")
+    read = _parts(first, last, "config_id", "stored", "longest_gap", "last_end", "slowest_restore")
+    # Not "after EVERY", which is the same: SQLite would begin with the configuration and read all of their years.
     wanted = [
-        part.where(of.config_id > EVERY if config_id is None else of.config_id == config_id) for of, part in parts
+        part.where(of.config_id != EVERY if config_id is None else of.config_id == config_id) for of, part in read
     ]
     name, stored, *extremes = union_all(*wanted).subquery().c
     return select(name, func.sum(stored), *map(func.max, extremes)).group_by(name)
@@ -197,7 +206,7 @@ def _largest(session: Session, found: Mapping[str, Any], first: str, last: str) 
     rows = DayFigures.__table__.c  # of a table, not of its class: thousands of rows come in half the time
     query = select(rows.config_id, rows.day, rows.stored)
     query = query.where(rows.config_id.in_(names), rows.day.between(first, last), rows.stored > 0)
-    return session.execute(query.order_by(rows.stored.desc())).all()
+    return session.execute(query).all()
 
 
 def day_of_sums(
@@ -205,12 +214,13 @@ def day_of_sums(
 ) -> Day:
     """A day from its row of sums; `names` are those of destinations by their row; `half` and `most` its durations."""
     total, _, new, stored = (sums.get(name, 0) for name in TOTALS)
-    places = {names[number]: count for number, count in _by_place(sums).items() if count}
-    return Day(day, part(sums, STATE), stored, part(sums, TYPE), {}, places, total, new, half, most)
+    found = parts(sums)
+    places = {names[number]: count for number, count in _by_place(found).items()}
+    return Day(day, found[STATE], stored, found[TYPE], {}, places, total, new, half, most)
 
 
-def _by_place(sums: Mapping[str, int]) -> dict[int, int]:
-    return {int(number): count for number, count in part(sums, PLACE).items()}
+def _by_place(found: Mapping[str, Mapping[str, int]]) -> dict[int, int]:
+    return {int(number): count for number, count in found[PLACE].items()}
 
 
 def by_count(counts: Mapping[str, int]) -> dict[str, int]:

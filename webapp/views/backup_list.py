@@ -90,5 +90,7 @@ def listed(
 
 
 def _matches(each: Protection, words: str) -> bool:
+    if not words:
+        return True
     text = f"{each.configuration.id} {each.configuration.name} {each.configuration.type}".casefold()
     return all(word in text for word in words.casefold().split())

@@ -1,6 +1,7 @@
 """Charts over days as SVG in two widths, with the numbers as a table: geometry in attributes, colours by class.
 
-All marks of one kind are one path, which both widths show: a page of six charts stays below its 40 KB.
+All marks of one kind are one path, and both widths show the same marks, lines and labels of the vertical axis: a page
+of six charts stays well below its 40 KB.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from webapp.services.trends import Day
 from webapp.views.showing import size, span
 
 # Beside each other in two columns, of which the first is the wider one, and on a telephone.
-FIRST, SECOND, NARROW = (600, 200), (480, 200), (340, 200)
-_LEFT, _BOTTOM, _TOP = 58, 24, 10
+FIRST, SECOND, NARROW = 600, 480, 340
+_HEIGHT, _LEFT, _BOTTOM, _TOP = 200, 58, 24, 10
 _LINES = 4
 # More bars than that are too thin to be told apart, and their table too long.
 MOST_DAYS, MOST_WEEKS = 31, 27
@@ -69,27 +70,25 @@ class Series:
 
 @dataclass(frozen=True)
 class Drawing:
-    """`grid` are (y, label), `ticks` (x, label); `scale` and `shift` put the marks of the plot into this width."""
+    """`ticks` are (x, label); `scale` and `shift` put the marks of the plot into this width."""
 
     width: int
-    height: int
-    left: int
     scale: float
     shift: float
-    grid: tuple[tuple[int, str], ...]
     ticks: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart and its table: one row a bucket, the newest last. `paths` are (class, path); bars are strokes of the
-    width `bar` (0: lines)."""
+    """A chart and its table: one row a bucket, the newest last. `grid` are (y, label), `paths` (class, path); bars are
+    strokes of the width `bar` (0: lines)."""
 
     label: str
     buckets: tuple[date, ...]
     series: tuple[Series, ...]
     paths: tuple[tuple[str, str], ...]
     bar: int
+    grid: tuple[tuple[int, str], ...]
     drawings: tuple[Drawing, ...]
     each: str
     unit: Unit
@@ -158,13 +157,13 @@ def added_up(values: Sequence[Number]) -> tuple[Number, ...]:
     return tuple(found)
 
 
-def stacked(label: str, over: Buckets, series: Sequence[Series], unit: Unit, *, wide: tuple[int, int] = FIRST) -> Plot:
+def stacked(label: str, over: Buckets, series: Sequence[Series], unit: Unit, *, wide: int = FIRST) -> Plot:
     """Bars that stand on each other."""
     heights = [sum(value or 0.0 for value in column) for column in zip(*(each.values for each in series), strict=True)]
     return _plot(label, over, series, unit, max(heights, default=0.0), _bars, wide)
 
 
-def lines(label: str, over: Buckets, series: Sequence[Series], unit: Unit, *, wide: tuple[int, int] = FIRST) -> Plot:
+def lines(label: str, over: Buckets, series: Sequence[Series], unit: Unit, *, wide: int = FIRST) -> Plot:
     """Lines from bucket to bucket."""
     highest = max((value for each in series for value in each.values if value is not None), default=0.0)
     return _plot(label, over, series, unit, highest, _polylines, wide)
@@ -175,7 +174,9 @@ def table(plot: Plot) -> list[tuple[str, list[str]]]:
     rows = []
     for number, start in enumerate(plot.buckets):
         cells = [each.values[number] for each in plot.series]
-        rows.append((f"{start:{_form(plot.each)}}", ["–" if cell is None else plot.unit.show(cell) for cell in cells]))
+        shown = ["–" if cell is None else plot.unit.show(cell) for cell in cells]
+        # Cells of these tables do not break: what keeps a number and its unit together elsewhere is a byte more each.
+        rows.append((f"{start:{_form(plot.each)}}", [each.replace("\N{NO-BREAK SPACE}", " ") for each in shown]))
     return rows[::-1]
 
 
@@ -186,30 +187,28 @@ def _plot(
     unit: Unit,
     highest: float,
     draw: Callable[[Sequence[Series], _Frame], dict[str, list[str]]],
-    wide: tuple[int, int],
+    wide: int,
 ) -> Plot:
     top = unit.top(highest)
     # That something took no time is known; that nothing was stored is nothing to draw.
     is_empty = not any(value is not None and (value or unit is SECONDS) for each in series for value in each.values)
-    frame = _Frame(*wide, top, len(over.starts))
+    frame = _Frame(wide, top, len(over.starts))
     paths = tuple((name, "".join(parts)) for name, parts in draw(series, frame).items() if parts)
+    values = [top * part / _LINES for part in range(_LINES + 1)]
+    grid = tuple((frame.y(value), _short(unit.show(value))) for value in values)
     drawings = []
-    for width, height in (wide, NARROW):
-        other = _Frame(width, height, top, len(over.starts))
-        grid = tuple(
-            (other.y(top * part / _LINES), _short(unit.show(top * part / _LINES))) for part in range(_LINES + 1)
-        )
+    for width in (wide, NARROW):
+        other = _Frame(width, top, len(over.starts))
         scale = round(other.step / frame.step, 4)
         shift = round(_LEFT * (1 - scale), 1)
-        drawings.append(Drawing(width, height, _LEFT, scale, shift, grid, other.ticks(over.starts, over.each)))
+        drawings.append(Drawing(width, scale, shift, other.ticks(over.starts, over.each)))
     bar = frame.bar if draw is _bars else 0
-    return Plot(label, over.starts, tuple(series), paths, bar, tuple(drawings), over.each, unit, is_empty)
+    return Plot(label, over.starts, tuple(series), paths, bar, grid, tuple(drawings), over.each, unit, is_empty)
 
 
 @dataclass(frozen=True)
 class _Frame:
     width: int
-    height: int
     top: float
     count: int
 
@@ -225,11 +224,11 @@ class _Frame:
         return _LEFT + number * self.step
 
     def y(self, value: float) -> int:
-        return round(self.height - _BOTTOM - value / self.top * (self.height - _BOTTOM - _TOP))
+        return round(_HEIGHT - _BOTTOM - value / self.top * (_HEIGHT - _BOTTOM - _TOP))
 
     def ticks(self, starts: Sequence[date], each: str) -> tuple[tuple[int, str], ...]:
         """Four or five, in the middle of what they name."""
-        every = max(1, -(-len(starts) // (5 if self.width > SECOND[0] else 4)))
+        every = max(1, -(-len(starts) // (5 if self.width > SECOND else 4)))
         form = _form(each)
         shown = range(every // 2, len(starts), every)
         return tuple((round(self.x(number) + self.step / 2), f"{starts[number]:{form}}") for number in shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from markupsafe import Markup, escape
 from webapp.clock import rfc3339
 from webapp.extensions import installation
 from webapp.models import Destination
+from webapp.services import outlook
 from webapp.services.destination_names import shown_name
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
@@ -19,17 +21,21 @@ _GAP = "\N{NO-BREAK SPACE}"
 
 
 def register(app: Flask) -> None:
-    """The filters `size`, `span`, `ago`, `moment`, `place`, `second`, `changed`, `shown`, `quoted`, `coded`."""
+    """The filters `size`, `span`, `ago`, `moment`, `at`, `place`, `second`, `changed`, `cron`, `shown`, `quoted`,
+    `coded`, and `zone()`: in which zone times are shown."""
     app.add_template_filter(size)
     app.add_template_filter(span)
     app.add_template_filter(ago)
     app.add_template_filter(moment)
+    app.add_template_filter(at)
     app.add_template_filter(place)
     app.add_template_filter(second)
     app.add_template_filter(changed)
+    app.add_template_filter(cron)
     app.add_template_filter(shown)
     app.add_template_filter(quoted)
     app.add_template_filter(coded)
+    app.jinja_env.globals["zone"] = _zone
 
 
 def size(count: int) -> str:
@@ -79,6 +85,11 @@ def moment(at: datetime) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(rfc3339(at), _local(at, with_day=True))
 
 
+def at(when: datetime) -> str:
+    """`Mon 23 Nov, 02:00 CET` as plain text: what tells links apart that look alike."""
+    return _local(when)
+
+
 def second(at: datetime) -> Markup:
     """`02:00:07`, in the service's zone, with UTC on hover: for the lines of a log."""
     there = at.astimezone(ZoneInfo(installation().settings.timezone))
@@ -93,6 +104,12 @@ def changed(at: datetime | None) -> str:
         return f"{at.astimezone(ZoneInfo(installation().settings.timezone)):%Y-%m-%d %H:%M}"
     except OverflowError:  # within hours of the first or the last year
         return "–"
+
+
+@lru_cache(maxsize=512)
+def cron(expression: str) -> str:
+    """`At 02:00 every day`, of a schedule that is valid."""
+    return outlook.in_words(expression)
 
 
 def shown(name: str) -> str:
@@ -126,6 +143,10 @@ def _rough(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // (86400 if unit == 'days' else length))}{_GAP}{unit}"
     return f"{int(seconds)}{_GAP}s"
+
+
+def _zone() -> str:
+    return installation().settings.timezone
 
 
 def _local(at: datetime, *, with_day: bool = False) -> str:
