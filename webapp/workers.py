@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 
 from webapp import jobs, logs, scheduling
 from webapp.fingerprints import fingerprints
-from webapp.processes import dying_with_parent, live_long, process_mark
+from webapp.processes import dying_with_parent, first_to_go, live_long, process_mark
 from webapp.queue import JsonJob, Queue
 from webapp.settings import Settings
 
@@ -68,8 +68,10 @@ class Worker(RqWorker):
         super().fork_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
-        """In the child. Ctrl-C is for the worker, which hands it on as SIGTERM."""
+        """In the child. Ctrl-C is for the worker, which hands it on as SIGTERM. A run that takes all memory shall not
+        cost the worker, Redis or the pages their lives."""
         self._arm()
+        first_to_go()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         jobs.stop_in_order()
 

@@ -13,6 +13,14 @@ from typing import NamedTuple, Protocol
 Buffer = bytes | bytearray | memoryview
 
 
+class BadSetting(ValueError):
+    """`setting`, a field of a kind's Config, cannot be as it is; `sentence` goes on from its name."""
+
+    def __init__(self, setting: str, sentence: str) -> None:
+        super().__init__(f"{setting} {sentence}")
+        self.setting, self.sentence = setting, sentence
+
+
 class Item(NamedTuple):
     """One object: its name, its size in bytes, and when the storage says it was written."""
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import AccessDenied, AlreadyExists, ShortRead, StorageError, Unavailable
 from engine.storage import s3_client
-from engine.storage.base import Buffer, Item
+from engine.storage.base import BadSetting, Buffer, Item
 from engine.storage.retry import Patience, persist
 from engine.storage.s3_body import Body, measure
 from engine.storage.s3_client import Credentials, Endpoint, Timeouts
@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an S3 destination. `${…}` in a configuration is filled in later, so it is let through here."""
+    """Settings of an S3 destination. `${…}` in a configuration is filled in later, so it is let through here. Raises
+    BadSetting."""
 
     bucket: str = field(metadata={"help": "Name of the bucket"})
     prefix: str = field(default="", metadata={"help": "Names of objects begin with it"})
@@ -50,17 +51,18 @@ class Config:
 
     def __post_init__(self) -> None:
         if "${" not in self.bucket and not _BUCKET.fullmatch(self.bucket):
-            raise ValueError("the bucket's name must have 3 to 63 lower-case letters, digits, dots and hyphens")
+            raise BadSetting("bucket", "must have 3 to 63 lower-case letters, digits, dots and hyphens")
         if self.endpoint and "${" not in self.endpoint:
             parts = urlsplit(self.endpoint)
             if parts.scheme not in ("https", "http") or not parts.hostname:
-                raise ValueError("the endpoint must begin with https:// or http:// and name a host")
+                raise BadSetting("endpoint", "must begin with https:// or http:// and name a host")
             if parts.username or parts.password or parts.query:
-                raise ValueError("the endpoint must hold no user, password or query: keys have settings of their own")
+                raise BadSetting("endpoint", "must hold no user, password or query: keys have settings of their own")
         if any(part in (".", "..") for part in self.prefix.split("/")):
-            raise ValueError("the prefix must not hold . or .. as a folder")
+            raise BadSetting("prefix", "must not hold . or .. as a folder")
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("accessKeyId and secretAccessKey belong together: give both or none")
+            lacking = "access_key_id" if self.access_key_id is None else "secret_access_key"
+            raise BadSetting(lacking, "is missing: accessKeyId and secretAccessKey belong together")
 
 
 def open_storage(

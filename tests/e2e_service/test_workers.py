@@ -19,7 +19,7 @@ from tests.webapp.support import document
 from webapp.errors import NotFound
 from webapp.models import Run
 from webapp.models.run import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED
-from webapp.processes import is_gone
+from webapp.processes import PROC, is_gone
 from webapp.services import backups, configurations, destinations, run_lines, runs, submit
 from webapp.services.repositories import silent
 from webapp.services.runs import NewRun
@@ -150,7 +150,10 @@ def test_a_killed_worker_takes_its_child_with_it(service: Service, hanging: Run)
 
 def test_a_killed_child_is_noticed_at_once_by_its_worker(service: Service, hanging: Run) -> None:
     worker = service.start()
-    os.kill(pid_of(at_work(service, hanging)), signal.SIGKILL)
+    child = pid_of(at_work(service, hanging))
+    scores = [int((PROC / str(pid) / "oom_score_adj").read_text()) for pid in (child, worker.pid)]
+    assert scores[0] > scores[1]  # where memory runs out, the kernel kills this one
+    os.kill(child, signal.SIGKILL)
     assert ended(service, hanging).state == INTERRUPTED
     assert worker.poll() is None
     runs.request_cancel(service.installation, create(service).public_id)

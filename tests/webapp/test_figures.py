@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import insert, select, text
 
-from tests.support.postgres import PostgresServer, fresh_database
 from tests.webapp.support import Hands, document
 from webapp.database import open_database
 from webapp.installation import Installation, open_installation
@@ -35,19 +33,9 @@ SIZES = ("bytes_total", "bytes_stored")
 ZONES = (UTC, timezone(timedelta(hours=13)), timezone(-timedelta(hours=9, minutes=30)))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> Iterator[Installation]:
-    environment = {"HOLDFAST_HOME": str(tmp_path / "home")}
-    if request.param == "sqlite":
-        yield from opened(environment, hands)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    with fresh_database(server) as name:
-        yield from opened(environment | {"HOLDFAST_DATABASE_URL": server.url(name)}, hands)
-
-
-def opened(environment: dict[str, str], hands: Hands) -> Iterator[Installation]:
-    installation = open_installation(read_settings(environment), clock=hands)
+@pytest.fixture
+def house(either_home: dict[str, str], hands: Hands) -> Iterator[Installation]:
+    installation = open_installation(read_settings(either_home), clock=hands)
     for name in NAMES:
         configurations.store(installation, document(id=name))
     for name in ("near", "far"):

@@ -82,6 +82,8 @@ def test_keys_of_a_bucket_are_never_shown_again(shelf: Shelf, ada: Browser) -> N
     refused = ada.submit("/destinations/new?type=s3", name="offsite", **fields)
     assert refused.status_code == 422
     assert "No_Such_Bucket!" in refused.text
+    assert 'href="#bucket"' in refused.text
+    assert "It must have 3 to 63 lower-case letters, digits, dots and hyphens." in said(refused)
     assert "CANARY" not in refused.text
     row = destinations._row(
         shelf.installation, "offsite", "s3", {**fields, "bucket": "offsite"}, "0" * 64, shelf.told.append

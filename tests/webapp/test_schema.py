@@ -125,7 +125,7 @@ def test_the_defaults_without_pydantic_are_those_of_the_models() -> None:
         ({"destinations": [{"type": "local", "config": {}}]}, "/destinations/0/config/path", "is missing"),
         ({"destinations": [{"type": "local", "config": {"path": ""}}]}, "/destinations/0/config/path", "empty"),
         ({"destinations": [{"type": "local", "config": {"path": "${"}}]}, "/destinations/0/config/path", "${NAME}"),
-        ({"destinations": [{"type": "s3", "config": {"bucket": "B"}}]}, "/destinations/0/config", "bucket"),
+        ({"destinations": [{"type": "s3", "config": {"bucket": "B"}}]}, "/destinations/0/config/bucket", "3 to 63"),
         ({"destinations": [{"ref": "nas", "config": {}}]}, "/destinations/0/config", "not a key"),
         ({"minCopies": 2}, "/minCopies", "number of destinations"),
         ({"notifications": {"onFailure": ["nobody"]}}, "/notifications/onFailure/0", "e-mail address or"),

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Discriminator, Field, Tag, create_model, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from engine.storage.base import BadSetting
 from webapp.schema import kinds
-from webapp.schema.fields import Label, Model, Open
+from webapp.schema.fields import Label, Model, Open, misfit
 from webapp.schema.retention import Retention
 
 TAG_PREFIX = "kind:"
@@ -45,8 +46,8 @@ class _Settings(Model):
         kind = type(self).__name__
         try:
             kinds.configure(kind, self.model_dump(by_alias=True))
-        except ValueError as error:
-            raise ValueError(f"does not fit: {error}.") from None
+        except BadSetting as error:
+            raise misfit(kinds.outside(error.setting), f"{error.sentence}.") from None
         return self
 
 

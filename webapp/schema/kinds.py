@@ -47,7 +47,7 @@ def secret_settings(kind: str) -> frozenset[str]:
 
 
 def configure(kind: str, settings: dict[str, Any]) -> Any:
-    """The kind's `Config` from resolved settings with their names outside. Raises ValueError with a sentence."""
+    """The kind's `Config` from resolved settings with their names outside. Raises BadSetting."""
     return config_class(kind)(**{inside(name): value for name, value in settings.items()})
 
 

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from engine.errors import EngineError, NotARepository
 from engine.repository import repository as engine
-from engine.storage.base import Storage
+from engine.storage.base import BadSetting, Storage
 from engine.storage.local import folder_of
 from engine.storage.probe import ProbeReport, probe
-from webapp.errors import Conflict, Fault, Invalid, NotFound, ServiceError
+from webapp.errors import Conflict, Fault, Faulty, Invalid, NotFound, ServiceError
 from webapp.installation import Installation
 from webapp.models import BackupCopy, Destination
 from webapp.schema import kinds, placeholders
@@ -103,7 +103,10 @@ def unstored(installation: Installation, name: str, kind: str, typed: Mapping[st
     resolved = _resolved(installation, typed)
     try:
         kinds.configure(kind, resolved)
-    except (TypeError, ValueError) as error:
+    except BadSetting as error:
+        fault = Fault(f"/config/{kinds.outside(error.setting)}", f"{error.sentence}.")
+        raise Faulty(f"The settings of {name} do not fit.", [fault]) from None
+    except TypeError as error:
         raise Invalid(f"The settings of {name} do not fit: {error}.") from None
     return Destination(name=name, kind=kind, settings=resolved, place=place_of(installation, kind, resolved))
 
