@@ -15,6 +15,7 @@ import pytest
 from tests.e2e_cli.shop import Shop, told
 from tests.support.command import Started
 from tests.support.trees import snapshot
+from webapp.processes import PROC
 
 INTERRUPTED = {130, -signal.SIGINT}
 ACTIVE_SECONDS = 20
@@ -110,7 +111,7 @@ def test_two_at_once(shop: Shop) -> None:
     _sized(shop, 1)
     started = shop.cli.start("create", "--config", "shop", "--json")
     _until(lambda: _is_at_work(shop) or not started.running())
-    os.kill(started.pid, signal.SIGSTOP)
+    _until(lambda: _stands_still(shop, started))
     (running,) = _running(shop)
     outcome = shop.cli("create", "--config", "shop", code=11)
     assert running in told(outcome)
@@ -157,6 +158,19 @@ def _is_at_work(shop: Shop) -> bool:
     """Asked of the database itself: a command takes longer to start than this backup may last."""
     with closing(sqlite3.connect(f"file:{shop.cli.home / 'holdfast.db'}?mode=ro", uri=True)) as database:
         return bool(database.execute("SELECT 1 FROM runs WHERE state = 'running'").fetchall())
+
+
+def _stands_still(shop: Shop, started: Started) -> bool:
+    """Stops the command, unless it holds the database just then: nobody else could use that."""
+    os.kill(started.pid, signal.SIGSTOP)
+    _until(lambda: (PROC / str(started.pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"T")
+    with closing(sqlite3.connect(shop.cli.home / "holdfast.db", timeout=0)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(started.pid, signal.SIGCONT)
+            return False
+    return True
 
 
 def _until(holds: Callable[[], object]) -> None:
