@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 
 NO_MEMORY = "There is not enough memory for this."
-NO_MEMORY_HINT = "Give it more, or let fewer runs work at once. What was stored before is whole."
+NO_MEMORY_HINT = (
+    "Give it more, or let fewer runs work at once; a limit of threads looks the same. What was stored before is whole."
+)
 _SAID_OF_MEMORY = ("not enough memory", "can't start new thread")
 
 
@@ -118,7 +120,8 @@ class Cancelled(EngineError):
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out. Libraries say it in their own ways, and often something else fails because of it."""
+    """Whether memory ran out. Libraries say it in their own ways, and often something else fails because of it. Python
+    cannot tell a thread that found no memory from one too many."""
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
             return True

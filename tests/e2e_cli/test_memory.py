@@ -1,4 +1,5 @@
-"""Too little memory, from hardly any to enough: a backup is whole, or says why it is not, and nothing is lost."""
+"""Too little memory, from hardly any to enough: a backup is whole or fails, and nothing is lost. Nearly always it says
+why; where a library fails in other words, it cannot."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def test_every_patch_says_what_it_breaks_and_names_a_test() -> None:
     for path in patches():
         file = read(path).test.partition("::")[0]
         assert (tree.CHECKOUT / file).is_file(), f"{path.name} names {file}, which is not there"
+
+
+def test_every_patch_still_applies() -> None:
+    commands = {path.name: ["git", "apply", "--check", str(path)] for path in patches()}
+    done = {name: subprocess.run(command, cwd=tree.CHECKOUT, check=False) for name, command in commands.items()}
+    assert [name for name, each in done.items() if each.returncode] == []
 
 
 def test_a_harmless_patch_is_told_from_a_broken_protection(tmp_path: Path) -> None:

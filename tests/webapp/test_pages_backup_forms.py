@@ -123,6 +123,14 @@ def test_secrets_that_were_typed_survive_a_fault_without_being_shown(shelf: Shel
     assert document["destinations"][0]["config"]["secretAccessKey"] == "TypedKey9"
 
 
+def test_a_bucket_that_cannot_be_is_told_at_its_field(shelf: Shelf, admin: Browser) -> None:
+    typed = {"name": "CRM", "places__0__kind": "s3", "places__0__s3_bucket": "No_Such_Bucket!"}
+    refused = send(admin, "/backups/new", page(admin, "/backups/new"), do="save", **typed)
+    assert refused.status_code == 422
+    assert 'href="#places-0-s3_bucket"' in refused.text
+    assert "must have 3 to 63 lower-case letters" in words(refused.text)
+
+
 def test_a_draft_of_another_person_is_not_opened(shelf: Shelf, site: Site, admin: Browser) -> None:
     typed = {"databases": "postgresql://crm:Pa55word@db/crm", "schedule": "never"}
     refused = send(admin, "/backups/new", page(admin, "/backups/new"), do="save", **typed)
